@@ -1,0 +1,58 @@
+# `make run` is all that a fresh machine needs; see README.md.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin/python
+PIP := $(BIN) -m pip --disable-pip-version-check install --quiet --progress-bar off --require-hashes
+
+# What checks of the source need, and no service: the settings for debugging.
+LINT := DEBUG=1 $(BIN)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test demo lint locks
+
+help:
+	@echo "make run    run the whole service in the foreground (PORT=8000)"
+	@echo "make demo   play a day of the platform against a running service"
+	@echo "make test   run every test"
+	@echo "make lint   check formatting, lint, types, import rules and migrations"
+
+run: $(VENV)/installed
+	@exec $(BIN) -m openvolt_events.serve
+
+demo: $(VENV)/installed
+	@exec $(BIN) manage.py demo
+
+test: $(VENV)/installed-dev
+	@$(BIN) -m tests.support.browser
+	@exec $(BIN) -m pytest -n auto
+
+lint: $(VENV)/installed-dev
+	$(BIN) -m ruff format --check .
+	$(BIN) -m ruff check .
+	$(LINT) -m mypy .
+	$(VENV)/bin/lint-imports
+	$(LINT) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+
+# Pins every library again, to the newest versions that pyproject.toml allows. Needs uv on the PATH.
+locks:
+	uv pip compile --upgrade $(LOCK_OPTIONS) pyproject.toml -o requirements.txt
+	uv pip compile --upgrade $(LOCK_OPTIONS) --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit("Python 3.11 or newer is needed, $(PYTHON) is %d.%d: make PYTHON=python3.12 …" % v[:2] if v < (3, 11) else 0)'
+	@echo "Making a virtual environment in $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/installed: requirements.txt | $(VENV)/made
+	@echo "Installing the libraries (once, about a minute) …"
+	@$(PIP) -r $<
+	@touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+	@echo "Installing the tools for tests and checks (once, about a minute) …"
+	@$(PIP) -r $<
+	@touch $@

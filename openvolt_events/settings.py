@@ -1,0 +1,358 @@
+"""Every setting of the service, read from the environment (twelve-factor), top to bottom.
+
+A wrong value raises `ImproperlyConfigured` with the variable's name, its value (unless secret) and the mend;
+`manage.py` and `make run` print it as one line. docs/settings.md explains each variable for operators.
+"""
+
+import os
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import dj_database_url
+import structlog
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = BASE_DIR / "var"
+
+T = TypeVar("T")
+
+
+def env(name: str, default: str = "") -> str:
+    return os.environ.get(name, "").strip() or default
+
+
+def env_bool(name: str, default: bool) -> bool:
+    value = env(name, str(default)).lower()
+    if value not in {"1", "true", "yes", "on", "0", "false", "no", "off"}:
+        raise ImproperlyConfigured(f"{name} is {value!r}; set it to 1 or 0.")
+    return value in {"1", "true", "yes", "on"}
+
+
+def env_number(name: str, default: float, minimum: float, maximum: float) -> float:
+    text = env(name, str(default))
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not minimum <= number <= maximum:
+        raise ImproperlyConfigured(f"{name} is {text!r}; set it to a number from {minimum:g} to {maximum:g}.")
+    return number
+
+
+def env_list(name: str, default: str = "") -> list[str]:
+    return [item.strip() for item in env(name, default).split(",") if item.strip()]
+
+
+def env_secret(name: str, when_debugging: str) -> str:
+    """A value that production must be given, and that a debugging laptop may make do without."""
+    if value := env(name, when_debugging if DEBUG else ""):
+        return value
+    raise ImproperlyConfigured(f"{name} is not set; production needs it (DEBUG=1 works without).")
+
+
+def env_choice(name: str, default: str, choices: set[str]) -> str:
+    value = env(name, default)
+    if value not in choices:
+        raise ImproperlyConfigured(f"{name} is {value!r}; set it to one of {', '.join(sorted(choices))}.")
+    return value
+
+
+# Essentials
+
+DEBUG = env_bool("DEBUG", False)
+SECRET_KEY = env_secret("SECRET_KEY", "insecure-for-debugging-only")
+ENCRYPTION_KEYS = [
+    key.strip()
+    for key in env_secret("ENCRYPTION_KEYS", "aW5zZWN1cmUtZm9yLWRlYnVnZ2luZy1vbmx5LTMyYiE=").split(",")
+    if key.strip()
+]
+ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+PUBLIC_URL = env("PUBLIC_URL", "http://localhost:8000").rstrip("/")
+if urlsplit(PUBLIC_URL).scheme not in {"http", "https"} or not urlsplit(PUBLIC_URL).hostname:
+    raise ImproperlyConfigured(
+        f"PUBLIC_URL is {PUBLIC_URL!r}; set it to an address like https://events.example."
+    )
+
+# Database: PostgreSQL is the only engine
+
+try:
+    DATABASES = {
+        "default": dj_database_url.parse(
+            env_secret("DATABASE_URL", "postgres:///openvolt_events"),
+            conn_max_age=600,
+            conn_health_checks=True,
+        )
+    }
+except (ValueError, KeyError):  # an unknown scheme, a port that is no number
+    raise ImproperlyConfigured(
+        "DATABASE_URL can't be read; set it like postgres://user:password@host:5432/name."
+    ) from None
+if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
+    raise ImproperlyConfigured(
+        "DATABASE_URL names another engine; set it to postgres://user:password@host:5432/name."
+    )
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Applications
+
+INSTALLED_APPS = [
+    "openvolt_events.apps.AdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "openvolt_events",
+    "accounts",
+    "events",
+    "subscriptions",
+    "deliveries",  # before django_q, whose qcluster command it extends
+    "django_q",
+    "anymail",
+    "django_filters",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "openvolt_events.middleware.ContentSecurityPolicyMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "openvolt_events.urls"
+WSGI_APPLICATION = "openvolt_events.wsgi.application"
+AUTH_USER_MODEL = "accounts.User"
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = True
+
+# Sending
+
+WEBHOOK_TIMEOUT = timedelta(seconds=env_number("WEBHOOK_TIMEOUT", 15, 0.1, 300))
+WEBHOOK_CA_BUNDLE = env("WEBHOOK_CA_BUNDLE")
+if WEBHOOK_CA_BUNDLE and not Path(WEBHOOK_CA_BUNDLE).is_file():
+    raise ImproperlyConfigured(
+        f"WEBHOOK_CA_BUNDLE is {WEBHOOK_CA_BUNDLE!r}; set it to a PEM file that exists."
+    )
+try:
+    WEBHOOK_ALLOWED_NETWORKS = [ip_network(cidr) for cidr in env_list("WEBHOOK_ALLOWED_NETWORKS")]
+except ValueError as error:
+    raise ImproperlyConfigured(
+        f"WEBHOOK_ALLOWED_NETWORKS: {error}; set it like 127.0.0.0/8,::1/128."
+    ) from None
+
+
+def retry_schedule(text: str) -> list[timedelta]:
+    try:
+        steps = [timedelta(seconds=float(step)) for step in text.split(",")]
+    except (ValueError, OverflowError):
+        steps = []
+    if (
+        not steps
+        or len(steps) > 20
+        or min(steps) < timedelta(0)
+        or sum(steps, timedelta()) > timedelta(days=14)
+    ):
+        raise ImproperlyConfigured(
+            f"RETRY_SCHEDULE is {text!r}; set it to at most 20 waits in seconds, 14 days in all, like 5,300,1800."
+        )
+    return steps
+
+
+RETRY_SCHEDULE = retry_schedule(env("RETRY_SCHEDULE", "5,300,1800,7200,18000,36000,50400,72000,86400"))
+EMAIL_RETRY_SCHEDULE = retry_schedule("60,600,3600,21600,86400")
+
+# Email
+
+
+def email_settings(url: str) -> dict[str, object]:
+    """Django's and Anymail's settings for an EMAIL_URL: smtp://, file:, console: or anymail+PROVIDER://TOKEN@."""
+    parts = urlsplit(url)
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    if parts.scheme in {"smtp", "smtp+tls", "smtp+ssl", "smtps"} and parts.hostname:
+        implicit_tls = parts.scheme in {"smtp+ssl", "smtps"}
+        return {
+            "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+            "EMAIL_HOST": parts.hostname,
+            "EMAIL_PORT": parts.port or (465 if implicit_tls else 587 if parts.scheme == "smtp+tls" else 25),
+            "EMAIL_HOST_USER": unquote(parts.username or ""),
+            "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+            "EMAIL_USE_TLS": parts.scheme == "smtp+tls"
+            or query.get("tls", "").lower() in {"1", "true", "yes"},
+            "EMAIL_USE_SSL": implicit_tls,
+        }
+    if parts.scheme == "file" and parts.path:
+        return {
+            "EMAIL_BACKEND": "deliveries.channels.eml.EmailBackend",
+            "EMAIL_FILE_PATH": unquote(parts.path),
+        }
+    if parts.scheme == "console":
+        return {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}
+    if parts.scheme == "memory":
+        return {"EMAIL_BACKEND": "django.core.mail.backends.locmem.EmailBackend"}
+    if parts.scheme.startswith("anymail+") and parts.username:
+        return anymail_settings(parts.scheme.removeprefix("anymail+"), unquote(parts.username), query)
+    raise ImproperlyConfigured(
+        "EMAIL_URL can't be read; set it like smtp://user:password@host:587?tls=1, file:var/mail, console: "
+        "or anymail+postmark://TOKEN@."
+    )
+
+
+ANYMAIL_TOKENS = {
+    "brevo": "BREVO_API_KEY",
+    "mailersend": "MAILERSEND_API_TOKEN",
+    "mailgun": "MAILGUN_API_KEY",
+    "mailjet": "MAILJET_API_KEY",
+    "postmark": "POSTMARK_SERVER_TOKEN",
+    "resend": "RESEND_API_KEY",
+    "sendgrid": "SENDGRID_API_KEY",
+    "sparkpost": "SPARKPOST_API_KEY",
+}
+
+
+def anymail_settings(provider: str, token: str, query: dict[str, str]) -> dict[str, object]:
+    if provider not in ANYMAIL_TOKENS:
+        raise ImproperlyConfigured(
+            f"EMAIL_URL names the provider {provider!r}; set it to one of {', '.join(ANYMAIL_TOKENS)}."
+        )
+    extra = {f"{provider}_{name}".upper(): value for name, value in query.items()}
+    return {
+        "EMAIL_BACKEND": f"anymail.backends.{provider}.EmailBackend",
+        "ANYMAIL": {ANYMAIL_TOKENS[provider]: token, "REQUESTS_TIMEOUT": (10, 30), **extra},
+    }
+
+
+try:
+    globals().update(email_settings(env("EMAIL_URL", "console:")))
+except ValueError:  # urlsplit: a port that is no number
+    raise ImproperlyConfigured(
+        "EMAIL_URL has a port that is no number; set it like smtp://host:587."
+    ) from None
+EMAIL_TIMEOUT = 30
+DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", "Openvolt Events <events@openvolt.example>")
+
+# Jobs: django-q2 wakes the drains; PostgreSQL is the queue and the clock (docs/architecture.md)
+
+WORKERS = int(env_number("WORKERS", 2, 1, 64))
+DRAINS = {"webhook": WORKERS, "email": 1}
+LONGEST_TASK = 120 + int(
+    WEBHOOK_TIMEOUT.total_seconds()
+)  # a drain, its last attempt, a database that was away
+Q_CLUSTER = {
+    "name": "openvolt",
+    "orm": "default",
+    "broker_class": "deliveries.broker.ClockBroker",
+    "workers": sum(DRAINS.values()) + 1,  # one that is free for everything else
+    "queue_limit": sum(DRAINS.values()) + 1,  # a task's retry clock starts when it is prefetched
+    "bulk": 1,
+    "poll": 0,  # the broker itself waits
+    "timeout": LONGEST_TASK,
+    "retry": 3 * LONGEST_TASK,
+    "max_attempts": 1,
+    "ack_failures": True,
+    "save_limit": -1,
+    "catch_up": False,
+    "recycle": 5000,
+}
+
+# Limits of the public API (contract, section 5)
+
+MAX_PAYLOAD_BYTES = 1024 * 1024
+MAX_BODY_BYTES = 32 * 1024 * 1024
+MAX_BATCH_EVENTS = 1000
+MAX_SUBSCRIPTIONS = 100
+MAX_RECIPIENTS = 50
+MAX_HEADERS = 20
+MAX_API_KEYS = 20
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["openvolt_events.api.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["openvolt_events.api.authentication.HasApplicationKey"],
+    "DEFAULT_PARSER_CLASSES": ["openvolt_events.api.json.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["openvolt_events.api.json.JSONRenderer"],
+    "DEFAULT_PAGINATION_CLASS": "openvolt_events.api.pagination.NewestFirst",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "openvolt_events.api.problems.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+
+# Security
+
+SECURE_HTTPS = PUBLIC_URL.startswith("https://")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if SECURE_HTTPS else 0
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE_HTTPS else None
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{validator}"}
+    for validator in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+]
+
+# Logs: one line an event, for people or for machines
+
+LOG_FORMAT = env_choice("LOG_FORMAT", "console", {"console", "json"})
+_log_fields = [
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper("iso"),
+]
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "structlog": {
+            "()": structlog.stdlib.ProcessorFormatter,
+            "foreign_pre_chain": _log_fields,
+            "processors": [
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *(
+                    [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+                    if LOG_FORMAT == "json"
+                    else [structlog.dev.ConsoleRenderer(colors=False)]
+                ),
+            ],
+        }
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structlog"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {"django-q": {"level": "WARNING"}},
+}

@@ -1,0 +1,106 @@
+"""A Chromium for the browser tests: one that is there, or one that `python -m tests.support.browser` installs."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+MACOS = (
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+)
+FLAGS = [
+    "--no-sandbox",  # it has none for root; the only pages it sees are our own
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+INSTALL_SECONDS = 600
+
+
+def find() -> str | None:
+    """The path of a browser that starts, if there is one."""
+    candidates = [shutil.which(name) for name in NAMES] + [*MACOS, playwrights_own()]
+    return next((path for path in candidates if path and starts(path)), None)
+
+
+def playwrights_own() -> str:
+    with sync_playwright() as playwright:
+        return playwright.chromium.executable_path
+
+
+def starts(path: str) -> bool:
+    """Some are only a stub that tells how to install the real one."""
+    if not Path(path).exists():
+        return False
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def install() -> None:
+    """The system's package when we may, else Playwright's own build. Says what it does, and does not raise."""
+    commands = [[sys.executable, "-m", "playwright", "install", "chromium"]]
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        commands.insert(0, ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"])
+        commands.insert(0, ["apt-get", "update"])
+    for command in commands:
+        if not find():
+            print(f"Installing a browser for its tests (once): {' '.join(command)} …", flush=True)
+            run_quietly(command)
+
+
+def run_quietly(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        print(f"  {error}")
+        return
+    if done.returncode:
+        print(f"  it failed: {(done.stderr or done.stdout).strip().splitlines()[-1:]}")
+
+
+@pytest.fixture(scope="session")
+def browser_executable() -> str:
+    """Skips the test where no browser can be had; in CI, where nobody reads about skips, fails it."""
+    if path := find():
+        return path
+    refuse = pytest.fail if os.environ.get("CI") else pytest.skip
+    refuse("No Chromium is here, and none could be installed: python -m tests.support.browser says why.")
+
+
+@pytest.fixture(scope="session")
+def browser(browser_executable: str) -> Iterator[Browser]:
+    # Playwright keeps an event loop in this thread, which Django would take for a reason to refuse its ORM.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_executable, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of a browser without a past."""
+    context = browser.new_context()
+    yield context.new_page()
+    context.close()
+
+
+if __name__ == "__main__":
+    if not find():
+        install()
+    if not find():
+        print("No browser can be had here; its tests will be reported as skipped.")
