@@ -1,0 +1,115 @@
+"""django-q2's broker, with PostgreSQL as the clock: its queue, and the deliveries that come due.
+
+The ORM broker asks its table five times a second. This one waits on LISTEN until somebody publishes, or until
+the next delivery is due, and then hands out a drain of that lane. Nothing is lost with a hand-out: what is
+due is in the table, and the next look finds it.
+"""
+
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Min
+from django.utils import timezone
+from django_q.brokers.orm import ORM
+from django_q.signing import SignedPackage
+
+from deliveries.models import ConfirmationRequest, Delivery
+from deliveries.slots import free_slots
+from deliveries.stopping import stopping
+from deliveries.wakeup import NOTIFY_CHANNEL
+from subscriptions.models import Channel
+
+LONGEST_WAIT = timedelta(
+    seconds=2
+)  # what a lost notification, or a task of q2's own scheduler, waits at most
+BETWEEN_DRAINS = timedelta(milliseconds=200)  # of one lane: time for the one before to take its slot
+BETWEEN_BEATS = timedelta(seconds=30)
+DRAIN = "deliveries.dispatch.drain"
+BEAT = "deliveries.heartbeat.beat"
+
+log = structlog.get_logger(__name__)
+
+
+class ClockBroker(ORM):
+    """Hands out q2's own tasks first, then drains of the lanes that have something due and a worker free."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.handed_out_at: dict[str, float] = {}
+
+    def dequeue(self) -> list[tuple[object, str]] | None:
+        if stopping.is_set():
+            time.sleep(0.1)  # the pusher asks in a loop until the sentinel ends it
+            return None
+        try:
+            return super().dequeue() or self.own_tasks() or self.wait()
+        except (OperationalError, InterfaceError) as error:
+            log.warning("the queue waits for the database", reason=str(error).strip())
+            connection.close()
+            time.sleep(1)
+            return None
+
+    def own_tasks(self) -> list[tuple[object, str]]:
+        """A heartbeat now and then, and a drain of each lane that needs one."""
+        tasks, now = [], timezone.now()
+        if self.rested(BEAT, BETWEEN_BEATS):
+            self.handed_out_at[BEAT] = time.monotonic()
+            tasks.append(task(BEAT))
+        for lane in settings.DRAINS:
+            if self.rested(lane, BETWEEN_DRAINS) and is_due(lane, now) and free_slots(lane):
+                self.handed_out_at[lane] = time.monotonic()
+                tasks.append(task(DRAIN, lane))
+        return [(None, packed) for packed in tasks]
+
+    def rested(self, what: str, pause: timedelta) -> bool:
+        last = self.handed_out_at.get(what)
+        return last is None or time.monotonic() - last >= pause.total_seconds()
+
+    def wait(self) -> None:
+        """Until somebody publishes or the next delivery comes due."""
+        due = next_due()
+        wait = LONGEST_WAIT if due is None else min(max(due - timezone.now(), BETWEEN_DRAINS), LONGEST_WAIT)
+        with connection.cursor() as cursor:
+            cursor.execute(f"LISTEN {NOTIFY_CHANNEL}")
+        for _ in connection.connection.notifies(timeout=wait.total_seconds(), stop_after=1):
+            pass
+
+
+def task(function: str, *args: str) -> str:
+    """A task of q2, packed as q2 packs its own."""
+    return SignedPackage.dumps(
+        {
+            "id": uuid4().hex,
+            "name": " ".join([function.rpartition(".")[2], *args]),
+            "func": function,
+            "args": args,
+            "kwargs": {},
+            "started": timezone.now(),
+            "ack_failure": True,
+        }
+    )
+
+
+def is_due(lane: str, now: datetime) -> bool:
+    if Delivery.objects.due(now).filter(channel=lane).exists():
+        return True
+    return lane == Channel.EMAIL and ConfirmationRequest.objects.filter(due_at__lte=now).exists()
+
+
+def next_due() -> datetime | None:
+    """When the next attempt of any lane should begin, or the next lease ends."""
+    return min((moment for moment in due_times() if moment), default=None)
+
+
+def due_times() -> Iterator[datetime | None]:
+    for lane in settings.DRAINS:
+        pending = Delivery.objects.pending().filter(channel=lane)
+        yield pending.filter(leased_until=None).aggregate(at=Min("next_attempt_at"))["at"]
+        yield pending.exclude(leased_until=None).aggregate(at=Min("leased_until"))["at"]
+    yield ConfirmationRequest.objects.aggregate(at=Min("due_at"))["at"]

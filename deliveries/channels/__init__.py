@@ -1,0 +1,98 @@
+"""The seam between telling and deciding.
+
+A channel tries once and reports what happened and whether trying again can help.
+When to try again, what the delivery's status becomes, and what is kept, is decided in `deliveries.dispatch`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+RESPONSE_LIMIT = 16 * 1024  # bytes of an answer that are read and kept (contract, section 6)
+
+
+def event_timestamp(moment: datetime) -> str:
+    """An aware datetime as the notification writes it: UTC, milliseconds, Z (contract, section 4)."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What is told: one event to one subscription (contract, section 4). `payload` is JSON text as published."""
+
+    delivery_id: UUID
+    subscription_id: UUID
+    event_id: UUID
+    event_type: str
+    occurred_at: datetime
+    payload: str
+    attempt: int = 1
+    trigger: str = "scheduled"
+    test: bool = False
+
+    def body(self) -> bytes:
+        """The JSON document with exactly five keys; the payload's text goes in untouched."""
+        head = json.dumps(
+            {
+                "subscription_id": str(self.subscription_id),
+                "event_id": self.event_type,
+                "event_timestamp": event_timestamp(self.occurred_at),
+                "delivery_id": str(self.delivery_id),
+            },
+            separators=(",", ":"),
+        )
+        return f'{head[:-1]},"payload":{self.payload}}}'.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookTarget:
+    """Where a webhook goes. `secrets` are all signing secrets that are valid now (`whsec_…`), newest first."""
+
+    url: str
+    secrets: tuple[str, ...]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EmailTarget:
+    """The one person whom an email goes to."""
+
+    email: str
+    recipient_id: UUID
+    application_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Milliseconds that each phase of one attempt took; None where there was no such phase."""
+
+    dns_ms: float | None = None
+    connect_ms: float | None = None
+    tls_ms: float | None = None
+    first_byte_ms: float | None = None
+    total_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one attempt of a channel came to.
+
+    `error` is empty on success and otherwise one plain sentence for a person. `permanent` says that no
+    further attempt can help. `gone` says that the receiver asked never to be told again (HTTP 410).
+    `retry_after` is the receiver's wish, unbounded; `None` when it named none.
+    """
+
+    succeeded: bool
+    error: str = ""
+    permanent: bool = False
+    gone: bool = False
+    retry_after: timedelta | None = None
+    status_code: int | None = None
+    remote_ip: str | None = None
+    request_headers: dict[str, str] = field(default_factory=dict)
+    response_headers: dict[str, str] = field(default_factory=dict)
+    response_body: str = ""
+    response_truncated: bool = False
+    timings: Timings = Timings()

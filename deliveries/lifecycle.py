@@ -1,0 +1,275 @@
+"""What people do to subscriptions, recipients and deliveries. All of it only creates or re-dates deliveries.
+
+A change of a subscription's state locks its row FOR UPDATE: publishers, who lock it FOR KEY SHARE, wait.
+Deliveries that a worker holds are left to it; settling looks at the subscription's state itself.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q
+
+from deliveries.models import ConfirmationRequest, Delivery, Trigger
+from deliveries.publishing import (
+    checked,
+    create_deliveries,
+    lock_shared,
+    new_deliveries,
+    recipients_of,
+)
+from deliveries.wakeup import wake
+from events.event_types import EVENT_TYPES
+from events.models import Event
+from subscriptions.models import EVERY_TYPE, Channel, Recipient, SigningSecret, Subscription
+
+
+class NotPossible(Exception):
+    """What was asked for doesn't fit the state it finds; the text says why, and what to do instead."""
+
+
+def create_subscription(subscription: Subscription, emails: Iterable[str], now: datetime) -> str | None:
+    """Save a new subscription with its first signing secret, or its recipients; returns the secret."""
+    with transaction.atomic():
+        subscription.save(force_insert=True)
+        if subscription.channel == Channel.EMAIL:
+            set_recipients(subscription, emails, now)
+            return None
+        return SigningSecret.objects.create(subscription=subscription, created_at=now).secret
+
+
+def set_recipients(subscription: Subscription, emails: Iterable[str], now: datetime) -> None:
+    """Make these the subscription's recipients. New ones are asked to confirm; dropped ones get nothing more.
+
+    Who unsubscribed, or was suppressed, stays so: only they themselves, or staff, can change that.
+    """
+    wanted = {email.lower(): email for email in emails}
+    with transaction.atomic():
+        lock(subscription.id)
+        known = {recipient.email.lower(): recipient for recipient in subscription.recipients.all()}
+        remove([recipient for email, recipient in known.items() if email not in wanted], now)
+        for email, address in wanted.items():
+            recipient = known.get(email)
+            if recipient is None:
+                ask_to_confirm(Recipient.objects.create(subscription=subscription, email=address), now)
+            elif recipient.removed_at is not None:
+                Recipient.objects.filter(pk=recipient.pk).update(removed_at=None)
+                if recipient.status == Recipient.Status.UNCONFIRMED:
+                    ask_to_confirm(recipient, now)
+
+
+def remove(recipients: Sequence[Recipient], now: datetime) -> None:
+    ids = [recipient.id for recipient in recipients]
+    Recipient.objects.filter(pk__in=ids, removed_at=None).update(removed_at=now)
+    cancel_unfinished(Q(recipient__in=ids), now)
+
+
+def ask_to_confirm(recipient: Recipient, now: datetime) -> None:
+    """Send the recipient the email with the link that confirms the address."""
+    ConfirmationRequest.objects.create(recipient=recipient, due_at=now)
+    wake([Channel.EMAIL])
+
+
+def confirm_recipient(recipient: Recipient, now: datetime) -> None:
+    """The recipient agrees (again, after an unsubscribe): what was held for them goes out."""
+    with transaction.atomic():
+        subscription = lock(recipient.subscription_id)
+        Recipient.objects.filter(pk=recipient.pk).exclude(status=Recipient.Status.SUPPRESSED).update(
+            status=Recipient.Status.CONFIRMED, confirmed_at=now, unsubscribed_at=None
+        )
+        if subscription.is_active:
+            release(Q(recipient=recipient), now)
+    recipient.refresh_from_db()
+
+
+def unsubscribe_recipient(recipient: Recipient, now: datetime) -> None:
+    """The recipient wants nothing more: what was to be sent is cancelled."""
+    with transaction.atomic():
+        lock(recipient.subscription_id)
+        Recipient.objects.filter(pk=recipient.pk).update(
+            status=Recipient.Status.UNSUBSCRIBED, unsubscribed_at=now
+        )
+        cancel_unfinished(Q(recipient=recipient), now)
+    recipient.refresh_from_db()
+
+
+def lock(subscription_id: UUID) -> Subscription:
+    return Subscription.objects.select_for_update().get(pk=subscription_id)
+
+
+def pause(subscription: Subscription, now: datetime, reason: str = "") -> Subscription:
+    """Hold every delivery until `resume`."""
+    return suspend(subscription.id, Subscription.Status.PAUSED, reason, now)
+
+
+def disable(subscription: Subscription, now: datetime, reason: str) -> Subscription:
+    """As a pause, but by the service; the reason says why."""
+    return suspend(subscription.id, Subscription.Status.DISABLED, reason, now)
+
+
+def suspend(subscription_id: UUID, status: str, reason: str, now: datetime) -> Subscription:
+    with transaction.atomic():
+        subscription = lock(subscription_id)
+        subscription.status, subscription.status_reason = status, reason
+        subscription.save(update_fields=["status", "status_reason", "updated_at"])
+        Delivery.objects.filter(subscription=subscription).pending().idle(now).update(
+            status=Delivery.Status.HELD, next_attempt_at=None, leased_until=None, lease_id=None
+        )
+    return subscription
+
+
+def resume(subscription: Subscription, now: datetime) -> Subscription:
+    """Active again: what was held is due now."""
+    with transaction.atomic():
+        subscription = lock(subscription.id)
+        subscription.status, subscription.status_reason = Subscription.Status.ACTIVE, ""
+        subscription.failing_since = None
+        subscription.save(update_fields=["status", "status_reason", "failing_since", "updated_at"])
+        release(Q(subscription=subscription), now)
+    return subscription
+
+
+def release(which: Q, now: datetime) -> None:
+    """Make held deliveries due, but for recipients who have not confirmed."""
+    reachable = Q(recipient=None) | Q(recipient__status=Recipient.Status.CONFIRMED)
+    ids = Delivery.objects.held().filter(which & reachable).values("pk")
+    Delivery.objects.filter(pk__in=ids).update(status=Delivery.Status.PENDING, next_attempt_at=now)
+    wake([Channel.WEBHOOK, Channel.EMAIL])
+
+
+def delete_subscription(subscription: Subscription, now: datetime) -> None:
+    """Nothing more is sent; the history stays."""
+    with transaction.atomic():
+        locked = lock(subscription.id)
+        locked.deleted_at = now
+        locked.save(update_fields=["deleted_at", "updated_at"])
+        cancel_unfinished(Q(subscription=locked), now)
+
+
+def cancel_unfinished(which: Q, now: datetime) -> None:
+    """Cancel unfinished deliveries that no worker holds."""
+    Delivery.objects.filter(which).unfinished().idle(now).update(
+        status=Delivery.Status.CANCELLED,
+        next_attempt_at=None,
+        leased_until=None,
+        lease_id=None,
+        finished_at=now,
+    )
+
+
+def retry(delivery: Delivery, now: datetime) -> Delivery:
+    """Another attempt of the same delivery, now, in place of the scheduled one.
+
+    Raises NotPossible for a succeeded delivery (replay its event), and one whose subscription is not active.
+    """
+    with transaction.atomic():
+        subscription = lock(delivery.subscription_id)
+        locked = (
+            Delivery.objects.select_for_update(of=("self",)).select_related("recipient").get(pk=delivery.pk)
+        )
+        refuse_retry(locked, subscription)
+        locked.status = Delivery.Status.PENDING
+        locked.retry_requested = True
+        locked.next_attempt_at = now
+        locked.finished_at = None
+        locked.save(update_fields=["status", "retry_requested", "next_attempt_at", "finished_at"])
+        wake([locked.channel])
+    return locked
+
+
+def refuse_retry(delivery: Delivery, subscription: Subscription) -> None:
+    if delivery.status == Delivery.Status.SUCCEEDED:
+        raise NotPossible(
+            "This delivery has succeeded. To tell the receiver again, replay its event: "
+            f"POST /v1/events/{delivery.event_id}/replay."
+        )
+    if subscription.deleted_at is not None:
+        raise NotPossible("The subscription of this delivery was deleted. Replay the event to another one.")
+    if not subscription.is_active:
+        raise NotPossible(f"The subscription is {subscription.status}. Resume it; that sends what is held.")
+    if delivery.recipient and (
+        not delivery.recipient.wants_email or delivery.recipient.status != Recipient.Status.CONFIRMED
+    ):
+        raise NotPossible(f"The recipient is {delivery.recipient.status}; only a confirmed one gets emails.")
+
+
+def cancel(delivery: Delivery, now: datetime) -> Delivery:
+    """No further attempt. One that is under way still ends up in the history. Raises NotPossible when finished."""
+    with transaction.atomic():
+        locked = Delivery.objects.select_for_update(of=("self",)).get(pk=delivery.pk)
+        if locked.status == Delivery.Status.CANCELLED:
+            return locked
+        if locked.status not in (Delivery.Status.PENDING, Delivery.Status.HELD):
+            raise NotPossible(
+                f"This delivery has {locked.status}; only a pending or held one can be cancelled."
+            )
+        locked.status = Delivery.Status.CANCELLED
+        locked.next_attempt_at = locked.leased_until = locked.lease_id = None
+        locked.retry_requested = False
+        locked.finished_at = now
+        locked.save()
+    return locked
+
+
+def replay(event: Event, subscription_ids: Sequence[UUID] | None, now: datetime) -> list[Delivery]:
+    """Tell an old event again: new deliveries, to these subscriptions or to every active one that matches now.
+
+    Raises NotPossible when a named subscription can't be told (paused or disabled).
+    """
+    with transaction.atomic():
+        subscriptions = replay_targets(event, subscription_ids)
+        recipients = recipients_of(subscriptions)
+        return create_deliveries(
+            [
+                delivery
+                for subscription in subscriptions
+                for delivery in new_deliveries(event, subscription, recipients, Trigger.REPLAY, now)
+            ]
+        )
+
+
+def replay_targets(event: Event, subscription_ids: Sequence[UUID] | None) -> list[Subscription]:
+    own = Subscription.objects.filter(application_id=event.application_id)
+    if subscription_ids is None:
+        matching = own.matching([event.type]).values_list("id", flat=True)
+        return [subscription for subscription in lock_shared(list(matching)) if subscription.is_active]
+    return lock_shared(list(own.filter(id__in=subscription_ids).values_list("id", flat=True)))
+
+
+def send_test(subscription: Subscription, type: str | None, now: datetime) -> list[Delivery]:
+    """Send the example of an event type (default: the subscription's first) as a real delivery, marked as a test.
+
+    Raises UnknownEventType, and NotPossible when the subscription is not active or has nobody to tell.
+    """
+    if not subscription.is_active:
+        raise NotPossible(f"The subscription is {subscription.status}. Resume it, then test it.")
+    chosen = type if type is not None else first_type(subscription)
+    example = EVENT_TYPES[chosen].example if chosen in EVENT_TYPES else None
+    event = Event(
+        application_id=subscription.application_id,
+        type=chosen,
+        occurred_at=now,
+        created_at=now,
+        payload=checked(chosen, example),
+        test=True,
+    )
+    recipients = confirmed_recipients(subscription)
+    with transaction.atomic():
+        event.save(force_insert=True)
+        deliveries = new_deliveries(event, subscription, recipients, Trigger.TEST, now)
+        if not deliveries:
+            raise NotPossible("No recipient has confirmed the address yet; nobody would get the test.")
+        return create_deliveries(deliveries)
+
+
+def first_type(subscription: Subscription) -> str:
+    named = [name for name in subscription.event_types if name != EVERY_TYPE]
+    return named[0] if named else next(iter(EVENT_TYPES))
+
+
+def confirmed_recipients(subscription: Subscription) -> dict[UUID, list[Recipient]]:
+    return {
+        subscription_id: [person for person in people if person.status == Recipient.Status.CONFIRMED]
+        for subscription_id, people in recipients_of([subscription]).items()
+    }

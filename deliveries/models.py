@@ -1,0 +1,203 @@
+"""Telling them: the duty to tell, each try of it, and the pulse of those who do."""
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from accounts.ids import uuid7
+from accounts.models import Application
+from events.models import Event
+from subscriptions.models import Channel, Recipient, Subscription
+
+HEARTBEAT_FRESH = timedelta(minutes=3)
+
+
+class Trigger(models.TextChoices):
+    """Why an attempt is made."""
+
+    SCHEDULED = "scheduled"
+    MANUAL = "manual"
+    REPLAY = "replay"
+    TEST = "test"
+
+
+class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    def pending(self) -> "DeliveryQuerySet":
+        return self.filter(status=Delivery.Status.PENDING)
+
+    def held(self) -> "DeliveryQuerySet":
+        return self.filter(status=Delivery.Status.HELD)
+
+    def unfinished(self) -> "DeliveryQuerySet":
+        return self.filter(status__in=[Delivery.Status.PENDING, Delivery.Status.HELD])
+
+    def idle(self, now: datetime) -> "DeliveryQuerySet":
+        """Those that no worker holds."""
+        return self.filter(models.Q(leased_until=None) | models.Q(leased_until__lte=now))
+
+    def due(self, now: datetime) -> "DeliveryQuerySet":
+        """Those whose next attempt should have begun and has not, the longest waiting first."""
+        return self.pending().idle(now).filter(next_attempt_at__lte=now).order_by("next_attempt_at")
+
+
+class Delivery(models.Model):
+    """The duty to tell one subscription (for email: one recipient) of one event.
+
+    A pending delivery's `next_attempt_at` is the queue and the clock. A worker that has claimed it holds a
+    lease; when that runs out, whoever comes next may claim it.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        HELD = "held"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    application = models.ForeignKey(Application, models.PROTECT, related_name="deliveries")
+    event = models.ForeignKey(Event, models.PROTECT, related_name="deliveries")
+    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="deliveries")
+    recipient = models.ForeignKey(Recipient, models.PROTECT, null=True, blank=True, related_name="deliveries")
+    channel = models.CharField(max_length=7, choices=Channel.choices)
+    status = models.CharField(max_length=9, choices=Status.choices, default=Status.PENDING)
+    trigger = models.CharField(max_length=9, choices=Trigger.choices, default=Trigger.SCHEDULED)
+    retry_requested = models.BooleanField(default=False, help_text="A person asked for the next attempt.")
+    attempt_count = models.PositiveIntegerField(default=0)
+    next_attempt_at = models.DateTimeField(null=True, blank=True)
+    leased_until = models.DateTimeField(null=True, blank=True, editable=False)
+    lease_id = models.UUIDField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    finished_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = DeliveryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+        ordering = ("-id",)
+        indexes = [
+            models.Index(
+                fields=["channel", "next_attempt_at"],
+                name="delivery_due",
+                condition=models.Q(status="pending"),
+            ),
+            models.Index(
+                fields=["channel", "leased_until"],
+                name="delivery_leased",
+                condition=models.Q(status="pending", leased_until__isnull=False),
+            ),
+            models.Index(
+                fields=["subscription"],
+                name="delivery_unfinished",
+                condition=models.Q(status__in=["pending", "held"]),
+            ),
+            models.Index(fields=["application", "-id"], name="delivery_by_application"),
+            models.Index(fields=["application", "status", "-id"], name="delivery_by_status"),
+            models.Index(fields=["subscription", "-id"], name="delivery_by_subscription"),
+            models.Index(fields=["event", "-id"], name="delivery_by_event"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="delivery_next_attempt_when_pending",
+                condition=models.Q(status="pending", next_attempt_at__isnull=False)
+                | (~models.Q(status="pending") & models.Q(next_attempt_at=None)),
+            ),
+            models.CheckConstraint(
+                name="delivery_recipient_by_channel",
+                condition=models.Q(channel="webhook", recipient=None)
+                | models.Q(channel="email", recipient__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel} {self.id}"
+
+    @property
+    def test(self) -> bool:
+        return self.trigger == Trigger.TEST
+
+    @property
+    def next_trigger(self) -> str:
+        return Trigger.MANUAL if self.retry_requested else self.trigger
+
+    @property
+    def schedule(self) -> list[timedelta]:
+        """The waits between attempts, before jitter."""
+        if self.channel == Channel.EMAIL:
+            return settings.EMAIL_RETRY_SCHEDULE
+        own = self.subscription.retry_schedule
+        return settings.RETRY_SCHEDULE if own is None else [timedelta(seconds=wait) for wait in own]
+
+
+class Attempt(models.Model):
+    """One try of a delivery. Never changed: the database refuses UPDATE and DELETE.
+
+    The body that was sent is not kept: `Notification.body` makes the same bytes from the event.
+    """
+
+    class Outcome(models.TextChoices):
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    delivery = models.ForeignKey(Delivery, models.PROTECT, related_name="attempts")
+    number = models.PositiveIntegerField()
+    trigger = models.CharField(max_length=9, choices=Trigger.choices)
+    started_at = models.DateTimeField()
+    duration_ms = models.FloatField()
+    timings = models.JSONField(default=dict)
+    outcome = models.CharField(max_length=9, choices=Outcome.choices)
+    status_code = models.PositiveIntegerField(null=True)
+    request_headers = models.JSONField(default=dict)
+    response_headers = models.JSONField(default=dict)
+    response_body = models.TextField(blank=True)
+    response_truncated = models.BooleanField(default=False)
+    error = models.TextField(blank=True)
+    remote_ip = models.GenericIPAddressField(null=True)
+
+    class Meta:
+        ordering = ("delivery", "number")
+        constraints = [
+            models.UniqueConstraint(fields=["delivery", "number"], name="attempt_number_once_a_delivery")
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number}: {self.outcome}"
+
+
+class ConfirmationRequest(models.Model):
+    """The duty to ask a recipient to confirm the address; the email lane does it, and tries again."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    recipient = models.ForeignKey(Recipient, models.CASCADE, related_name="confirmation_requests")
+    due_at = models.DateTimeField(null=True, default=timezone.now)
+    attempt_count = models.PositiveIntegerField(default=0)
+    sent_at = models.DateTimeField(null=True)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = [
+            models.Index(fields=["due_at"], name="confirmation_due", condition=models.Q(due_at__isnull=False))
+        ]
+
+    def __str__(self) -> str:
+        return f"confirmation request to {self.recipient}"
+
+
+class Heartbeat(models.Model):
+    """When a worker last did a task: the proof that the queue is worked off, not just alive."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    beat_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.CheckConstraint(name="heartbeat_is_one_row", condition=models.Q(id=1))]
+
+    def __str__(self) -> str:
+        return f"last beat {self.beat_at:%Y-%m-%d %H:%M:%S} UTC"
+
+    def is_fresh(self, now: datetime) -> bool:
+        return now - self.beat_at <= HEARTBEAT_FRESH

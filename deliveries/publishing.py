@@ -1,0 +1,262 @@
+"""The one flow begins: a change is validated, recorded as an event, and fanned out, all in one transaction."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from accounts.models import Application
+from deliveries.models import Delivery, Trigger
+from deliveries.wakeup import wake
+from events.event_types import EVENT_TYPES
+from events.models import Event, IdempotencyKey
+from events.payloads import PayloadRefused, encode
+from subscriptions.models import Channel, Recipient, Subscription
+
+
+class UnknownEventType(ValueError):
+    """The catalogue has no such event type."""
+
+    def __init__(self, name: object) -> None:
+        super().__init__(
+            f"There is no event type {str(name)[:100]!r}. Choose one of: {', '.join(EVENT_TYPES)}."
+        )
+
+
+class IdempotencyConflict(ValueError):
+    """The idempotency key was used before, for something else."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"The idempotency key {key!r} was used before with another body. Send the same body, or a new key."
+        )
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change to be published. `occurred_at` is aware; None means now."""
+
+    application: Application
+    type: str
+    payload: Any
+    occurred_at: datetime | None = None
+    idempotency_key: str | None = None
+    test: bool = False
+
+
+@dataclass(frozen=True)
+class Published:
+    """An event that is recorded, and whether an earlier publish with the same key recorded it."""
+
+    event: Event
+    replayed: bool = False
+
+
+class ItemRefused(ValueError):
+    """One change of several can't be published: which, and why."""
+
+    def __init__(self, index: int, reason: Exception) -> None:
+        super().__init__(f"item {index}: {reason}")
+        self.index = index
+        self.reason = reason
+
+
+def publish(
+    application: Application,
+    type: str,
+    payload: Any,
+    occurred_at: datetime | None = None,
+    idempotency_key: str | None = None,
+) -> Event:
+    """Record a change and see to it that every active subscription that matches is told.
+
+    Joins the caller's transaction: rolled back, nothing is left and nothing is sent. `occurred_at` is an
+    aware datetime (default: now). The same `idempotency_key` again returns the first event.
+
+    Raises UnknownEventType, PayloadRefused (with a JSON pointer to each fault) or IdempotencyConflict.
+    """
+    change = Change(application, type, payload, occurred_at, idempotency_key)
+    try:
+        return publish_many([change], timezone.now())[0].event
+    except ItemRefused as refused:
+        raise refused.reason from None
+
+
+def publish_many(changes: Sequence[Change], now: datetime) -> list[Published]:
+    """Publish all of the changes or none, in order. Raises ItemRefused for the first that can't be."""
+    prepared = [prepare(change, index, now) for index, change in enumerate(changes)]
+    with transaction.atomic():
+        published = reserve_keys(changes, prepared)
+        events = Event.objects.bulk_create([one.event for one in published if not one.replayed])
+        fan_out(events, now)
+    return published
+
+
+def prepare(change: Change, index: int, now: datetime) -> Event:
+    """The change as an event that is not saved yet."""
+    try:
+        return Event(
+            application=change.application,
+            type=change.type,
+            occurred_at=change.occurred_at or now,
+            created_at=now,
+            payload=checked(change.type, change.payload),
+            test=change.test,
+        )
+    except ValueError as reason:
+        raise ItemRefused(index, reason) from None
+
+
+def checked(type: str, payload: Any) -> str:
+    """The payload as JSON text, after it has met the type's schema."""
+    event_type = EVENT_TYPES.get(type) if isinstance(type, str) else None
+    if event_type is None:
+        raise UnknownEventType(type)
+    text = encode(payload)
+    if errors := event_type.errors(payload):
+        raise PayloadRefused(errors)
+    return text
+
+
+def reserve_keys(changes: Sequence[Change], events: Sequence[Event]) -> list[Published]:
+    """Each event, or the one that was published under its idempotency key before, here or earlier."""
+    published, reserved = [], dict[str, IdempotencyKey]()
+    for index, (change, event) in enumerate(zip(changes, events, strict=True)):
+        if not change.idempotency_key:
+            published.append(Published(event))
+            continue
+        asked = IdempotencyKey(
+            key=change.idempotency_key,
+            fingerprint=fingerprint(change, event),
+            event=event,
+            created_at=event.created_at,
+        )
+        holder = reserved[asked.key] = reserved.get(asked.key) or reserve(asked)
+        if holder.fingerprint != asked.fingerprint:
+            raise ItemRefused(index, IdempotencyConflict(asked.key))
+        published.append(Published(holder.event, replayed=holder is not asked))
+    return published
+
+
+def reserve(asked: IdempotencyKey) -> IdempotencyKey:
+    """The row that holds the key: this one, or an earlier one.
+
+    The primary key decides between two at the same time: the second waits for the first to commit. The event's
+    row may come after its key's, since PostgreSQL checks this foreign key at the commit.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {IdempotencyKey._meta.db_table} (key, fingerprint, event_id, created_at)"  # noqa: S608
+            " VALUES (%s, %s, %s, %s) ON CONFLICT (key) DO NOTHING",
+            [asked.key, asked.fingerprint, asked.event_id, asked.created_at],
+        )
+        if cursor.rowcount == 1:
+            return asked
+    return IdempotencyKey.objects.select_related("event__application").get(key=asked.key)
+
+
+def fingerprint(change: Change, event: Event) -> str:
+    """A hash of what the publisher said; a moment that was left out is not part of it."""
+    occurred_at = change.occurred_at and change.occurred_at.astimezone(UTC).isoformat()
+    said = f"{event.application_id}\n{event.type}\n{occurred_at}\n{event.payload}"
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def fan_out(events: Sequence[Event], now: datetime) -> list[Delivery]:
+    """Create the deliveries of new events, for every subscription that matches, and wake their lanes."""
+    by_application = defaultdict(list)
+    for event in events:
+        by_application[event.application_id].append(event)
+    deliveries = []
+    for application_id, its_events in by_application.items():
+        subscriptions = lock_matching(application_id, {event.type for event in its_events})
+        recipients = recipients_of(subscriptions)
+        deliveries += [
+            delivery
+            for event in its_events
+            for subscription in subscriptions
+            if subscription.wants(event.type)
+            for delivery in new_deliveries(event, subscription, recipients, Trigger.SCHEDULED, now)
+        ]
+    return create_deliveries(deliveries)
+
+
+def lock_matching(application_id: UUID, types: Iterable[str]) -> list[Subscription]:
+    """The subscriptions that want these types, which stay as they are until the commit.
+
+    The lock shares with other publishers and waits for a pause, a resume or a deletion under way (they lock
+    FOR UPDATE), so that no delivery is pending for a paused subscription, or held for a resumed one.
+    """
+    ids = list(
+        Subscription.objects.filter(application_id=application_id)
+        .matching(types)
+        .order_by("id")
+        .values_list("id", flat=True)
+    )
+    return lock_shared(ids)
+
+
+def lock_shared(ids: Sequence[UUID]) -> list[Subscription]:
+    table = Subscription._meta.db_table
+    return list(
+        Subscription.objects.raw(
+            f"SELECT * FROM {table} WHERE id = ANY(%s) AND deleted_at IS NULL ORDER BY id FOR KEY SHARE",  # noqa: S608
+            [list(ids)],
+        )
+    )
+
+
+def recipients_of(subscriptions: Iterable[Subscription]) -> dict[UUID, list[Recipient]]:
+    """For each email subscription the recipients for whom events are kept."""
+    found = defaultdict(list)
+    ids = [subscription.id for subscription in subscriptions if subscription.channel == Channel.EMAIL]
+    for recipient in Recipient.objects.filter(subscription__in=ids) if ids else []:
+        if recipient.wants_email:
+            found[recipient.subscription_id].append(recipient)
+    return found
+
+
+def new_deliveries(
+    event: Event,
+    subscription: Subscription,
+    recipients: dict[UUID, list[Recipient]],
+    trigger: Trigger,
+    now: datetime,
+) -> list[Delivery]:
+    """The unsaved deliveries of one event to one subscription: one, or one for each recipient."""
+    people: list[Recipient | None] = (
+        list(recipients.get(subscription.id, [])) if subscription.channel == Channel.EMAIL else [None]
+    )
+    return [new_delivery(event, subscription, person, trigger, now) for person in people]
+
+
+def new_delivery(
+    event: Event, subscription: Subscription, recipient: Recipient | None, trigger: Trigger, now: datetime
+) -> Delivery:
+    """Due now; held while its subscription is not active or its recipient has not confirmed."""
+    confirmed = recipient is None or recipient.status == Recipient.Status.CONFIRMED
+    due = subscription.is_active and confirmed
+    return Delivery(
+        application_id=event.application_id,
+        event=event,
+        subscription=subscription,
+        recipient=recipient,
+        channel=subscription.channel,
+        status=Delivery.Status.PENDING if due else Delivery.Status.HELD,
+        trigger=trigger,
+        next_attempt_at=now if due else None,
+        created_at=now,
+    )
+
+
+def create_deliveries(deliveries: list[Delivery]) -> list[Delivery]:
+    created = Delivery.objects.bulk_create(deliveries, batch_size=5000)
+    wake({delivery.channel for delivery in created if delivery.status == Delivery.Status.PENDING})
+    return created

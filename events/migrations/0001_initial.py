@@ -1,0 +1,80 @@
+import accounts.ids
+import django.db.models.deletion
+import django.utils.timezone
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    initial = True
+
+    dependencies = [
+        ("accounts", "0001_initial"),
+    ]
+
+    operations = [
+        migrations.CreateModel(
+            name="Event",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("type", models.CharField(max_length=100)),
+                ("occurred_at", models.DateTimeField()),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("payload", models.TextField()),
+                ("test", models.BooleanField(default=False)),
+                (
+                    "application",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="events",
+                        to="accounts.application",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("-id",),
+            },
+        ),
+        migrations.CreateModel(
+            name="IdempotencyKey",
+            fields=[
+                ("key", models.CharField(max_length=255, primary_key=True, serialize=False)),
+                ("fingerprint", models.CharField(max_length=64)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "event",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="events.event"
+                    ),
+                ),
+            ],
+        ),
+        migrations.AddIndex(
+            model_name="event",
+            index=models.Index(fields=["application", "-id"], name="event_by_application"),
+        ),
+        migrations.AddIndex(
+            model_name="event",
+            index=models.Index(fields=["application", "type", "-id"], name="event_by_type"),
+        ),
+        migrations.AddIndex(
+            model_name="event",
+            index=models.Index(fields=["application", "occurred_at"], name="event_by_occurred_at"),
+        ),
+        migrations.RunSQL(
+            """
+            CREATE FUNCTION openvolt_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                RAISE EXCEPTION 'rows of % are never changed or deleted', TG_TABLE_NAME
+                    USING ERRCODE = 'restrict_violation';
+            END $$;
+            CREATE TRIGGER event_is_immutable BEFORE UPDATE OR DELETE ON events_event
+                FOR EACH ROW EXECUTE FUNCTION openvolt_refuse_change();
+            """,
+            "DROP TRIGGER event_is_immutable ON events_event; DROP FUNCTION openvolt_refuse_change()",
+        ),
+    ]

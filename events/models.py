@@ -1,0 +1,55 @@
+"""What happened: one change on the platform that is relevant to one application."""
+
+import json
+from typing import Any
+
+from django.db import models
+from django.utils import timezone
+
+from accounts.ids import uuid7
+from accounts.models import Application
+
+
+class Event(models.Model):
+    """One change. Never altered: the database refuses UPDATE and DELETE, too.
+
+    `payload` is JSON text, so that its bytes go out as they came in, keys in their order.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    application = models.ForeignKey(Application, models.PROTECT, related_name="events")
+    type = models.CharField(max_length=100)
+    occurred_at = models.DateTimeField()
+    created_at = models.DateTimeField(default=timezone.now)
+    payload = models.TextField()
+    test = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = [
+            models.Index(fields=["application", "-id"], name="event_by_application"),
+            models.Index(fields=["application", "type", "-id"], name="event_by_type"),
+            models.Index(fields=["application", "occurred_at"], name="event_by_occurred_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.id}"
+
+    @property
+    def payload_json(self) -> Any:
+        return json.loads(self.payload)
+
+
+class IdempotencyKey(models.Model):
+    """A publisher's own name for one publish: the same again answers the first event again.
+
+    `fingerprint` is the hash of what was published under it, to tell a repeat from a mistake.
+    """
+
+    key = models.CharField(max_length=255, primary_key=True)
+    fingerprint = models.CharField(max_length=64)
+    event = models.ForeignKey(Event, models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return self.key

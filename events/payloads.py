@@ -1,0 +1,70 @@
+"""What a payload may be: JSON that every receiver reads back alike, and that PostgreSQL keeps.
+
+Python's parser lets through what JSON text (RFC 8259) can't say: numbers beyond a double, lone surrogates.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+
+from events.event_types import PayloadError
+
+
+class PayloadRefused(ValueError):
+    """The payload can't be an event's. `errors` point into the payload (RFC 6901)."""
+
+    def __init__(self, errors: list[PayloadError]) -> None:
+        super().__init__("; ".join(f"{error.pointer or 'payload'}: {error.detail}" for error in errors))
+        self.errors = errors
+
+
+def encode(payload: Any) -> str:
+    """The payload as compact JSON text, keys in their order. Raises PayloadRefused."""
+    if problem := next(unrepresentable(payload), None):
+        raise PayloadRefused([problem])
+    text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    if (size := len(text.encode())) > settings.MAX_PAYLOAD_BYTES:
+        limit = settings.MAX_PAYLOAD_BYTES
+        detail = (
+            f"The payload has {size} bytes; the limit (MAX_PAYLOAD_BYTES) is {limit}. Send less in one event."
+        )
+        raise PayloadRefused([PayloadError("", detail, "too_large")])
+    return text
+
+
+def unrepresentable(value: Any, pointer: str = "") -> Iterator[PayloadError]:
+    """Each place of the payload that JSON or PostgreSQL can't hold, in order."""
+    if isinstance(value, str):
+        if problem := text_problem(value):
+            yield PayloadError(pointer, *problem)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            yield PayloadError(
+                pointer, "The number is too large for a double; send it as a string.", "number"
+            )
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                yield PayloadError(pointer, f"The key {key!r} is not a string.", "key")
+            elif problem := text_problem(key):
+                yield PayloadError(pointer, *problem)
+            else:
+                yield from unrepresentable(item, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from unrepresentable(item, f"{pointer}/{index}")
+    elif value is not None and not isinstance(value, int | bool):
+        yield PayloadError(pointer, f"A {type(value).__name__} is no JSON value; convert it first.", "type")
+
+
+def text_problem(text: str) -> tuple[str, str] | None:
+    if "\0" in text:
+        return "The text has a NUL character (\\u0000); leave it out.", "nul"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "The text has half of a surrogate pair; send whole characters.", "surrogate"
+    return None

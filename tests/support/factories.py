@@ -1,0 +1,58 @@
+"""Rows that tests start from, made as the product makes them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.utils import timezone
+
+from accounts.models import ApiKey, Application
+from deliveries.lifecycle import confirm_recipient, create_subscription
+from events.event_types import EVENT_TYPES
+from subscriptions.models import Subscription
+
+
+def application(name: str = "Green Homes") -> Application:
+    return Application.objects.create(name=name, contacts=["owner@greenhomes.example"])
+
+
+def platform_key() -> str:
+    return ApiKey.objects.issue(kind=ApiKey.Kind.PLATFORM, name="platform")[1]
+
+
+def application_key(owner: Application, scopes: Sequence[str] = ("read", "write")) -> str:
+    return ApiKey.objects.issue(
+        kind=ApiKey.Kind.APPLICATION, name="production", application=owner, scopes=scopes
+    )[1]
+
+
+def webhook(
+    owner: Application, url: str = "http://127.0.0.1:9/", types: Sequence[str] = ("*",), **fields: Any
+) -> Subscription:
+    subscription = Subscription(
+        application=owner, channel="webhook", url=url, event_types=list(types), **fields
+    )
+    create_subscription(subscription, [], timezone.now())
+    return subscription
+
+
+def emails(
+    owner: Application,
+    recipients: Sequence[str] = ("ann@example.org",),
+    types: Sequence[str] = ("*",),
+    **fields: Any,
+) -> Subscription:
+    """An email subscription whose recipients have not confirmed yet."""
+    subscription = Subscription(application=owner, channel="email", event_types=list(types), **fields)
+    create_subscription(subscription, recipients, timezone.now())
+    return subscription
+
+
+def confirmed_emails(owner: Application, recipients: Sequence[str] = ("ann@example.org",)) -> Subscription:
+    subscription = emails(owner, recipients)
+    for recipient in subscription.recipients.all():
+        confirm_recipient(recipient, timezone.now())
+    return subscription
+
+
+def example(event_type: str) -> Any:
+    return EVENT_TYPES[event_type].example
