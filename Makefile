@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin/python
-PIP := $(BIN) -m pip --disable-pip-version-check install --quiet --progress-bar off --require-hashes
+PIP := $(BIN) -m pip --disable-pip-version-check install --quiet --quiet --progress-bar off --require-hashes
 
 # What checks of the source need, and no service: the settings for debugging.
 LINT := DEBUG=1 $(BIN)

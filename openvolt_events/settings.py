@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import dj_database_url
 import structlog
+from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -70,6 +71,14 @@ ENCRYPTION_KEYS = [
     for key in env_secret("ENCRYPTION_KEYS", "aW5zZWN1cmUtZm9yLWRlYnVnZ2luZy1vbmx5LTMyYiE=").split(",")
     if key.strip()
 ]
+try:
+    for key in ENCRYPTION_KEYS:
+        Fernet(key)
+except ValueError:
+    raise ImproperlyConfigured(
+        "ENCRYPTION_KEYS has an entry that is no key; set it to 32 random bytes in URL-safe base64, "
+        "as `python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'` prints them."
+    ) from None
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 PUBLIC_URL = env("PUBLIC_URL", "http://localhost:8000").rstrip("/")
 if urlsplit(PUBLIC_URL).scheme not in {"http", "https"} or not urlsplit(PUBLIC_URL).hostname:
@@ -96,6 +105,8 @@ if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
         "DATABASE_URL names another engine; set it to postgres://user:password@host:5432/name."
     )
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 10)
 
 # Applications
 

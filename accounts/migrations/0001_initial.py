@@ -1,10 +1,11 @@
-import accounts.ids
 import django.contrib.auth.models
 import django.contrib.auth.validators
 import django.contrib.postgres.fields
 import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
+
+import accounts.ids
 
 
 class Migration(migrations.Migration):

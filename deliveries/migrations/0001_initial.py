@@ -1,7 +1,8 @@
-import accounts.ids
 import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
+
+import accounts.ids
 
 
 class Migration(migrations.Migration):

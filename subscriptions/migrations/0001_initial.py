@@ -1,12 +1,13 @@
-import accounts.ids
 import django.contrib.postgres.fields
 import django.contrib.postgres.indexes
 import django.db.models.deletion
 import django.db.models.functions.text
 import django.utils.timezone
+from django.db import migrations, models
+
+import accounts.ids
 import subscriptions.encryption
 import subscriptions.models
-from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
