@@ -1,0 +1,87 @@
+"""The catalogue: what can happen. One JSON file a type in `events/catalogue/`; adding a type is adding a file."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator, SchemaError, ValidationError
+
+CATALOGUE = Path(__file__).parent / "catalogue"
+MOST_ERRORS = 20
+
+
+@dataclass(frozen=True)
+class PayloadError:
+    """One fault of a payload: where (RFC 6901), what in a plain sentence, and a word for programs."""
+
+    pointer: str
+    detail: str
+    code: str
+
+
+@dataclass(frozen=True)
+class EventType:
+    """One entry of the catalogue. `assumed` says what of the payload the platform has not published."""
+
+    name: str
+    description: str
+    sentence: str
+    assumed: str
+    schema: dict[str, Any]
+    example: Any
+
+    @cached_property
+    def validator(self) -> Draft202012Validator:
+        return Draft202012Validator(self.schema)
+
+    def errors(self, payload: Any) -> list[PayloadError]:
+        """What of the payload breaks the schema, the first faults of many; empty when it fits."""
+        return list(map(described, islice(self.validator.iter_errors(payload), MOST_ERRORS)))
+
+
+def described(fault: ValidationError) -> PayloadError:
+    """A fault of jsonschema in our words. It quotes no value: payloads can be large."""
+    pointer = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in fault.absolute_path)
+    if fault.validator == "required":
+        name = next(name for name in fault.validator_value if fault.message.startswith(repr(name)))
+        return PayloadError(f"{pointer}/{name}", f"{name!r} is missing; add it.", "required")
+    if fault.validator == "type":
+        wanted = (
+            fault.validator_value
+            if isinstance(fault.validator_value, str)
+            else " or ".join(fault.validator_value)
+        )
+        return PayloadError(pointer, f"This is {json_type(fault.instance)}; send {wanted}.", "type")
+    if fault.validator == "anyOf":
+        choices = sorted({name for choice in fault.validator_value for name in choice.get("required", [])})
+        return PayloadError(
+            pointer, f"One of {', '.join(map(repr, choices))} is missing; add it.", "required"
+        )
+    return PayloadError(
+        pointer, f"This breaks the rule {fault.validator!r} of the schema.", str(fault.validator)
+    )
+
+
+def json_type(value: Any) -> str:
+    names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
+    return names.get(type(value), "null")
+
+
+def load(path: Path) -> EventType:
+    """One file of the catalogue. Raises ValueError that names the file when it doesn't hold together."""
+    try:
+        event_type = EventType(**json.loads(path.read_text()))
+        Draft202012Validator.check_schema(event_type.schema)
+    except (ValueError, TypeError, SchemaError) as error:
+        raise ValueError(f"events/catalogue/{path.name} can't be read: {error}") from None
+    if event_type.name != path.stem:
+        raise ValueError(f"events/catalogue/{path.name} names {event_type.name!r}; file and name must agree.")
+    if errors := event_type.errors(event_type.example):
+        raise ValueError(f"events/catalogue/{path.name}: the example breaks the schema: {errors[0]}")
+    return event_type
+
+
+EVENT_TYPES = {event_type.name: event_type for event_type in map(load, sorted(CATALOGUE.glob("*.json")))}
