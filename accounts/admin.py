@@ -1,0 +1,166 @@
+"""The operators' pages of applications, people and keys."""
+
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from accounts.admin_actions import OperatorAction
+from accounts.admin_columns import column, identity, lines, link, moment, page_of, state
+from accounts.admin_lists import ChosenFilter
+from accounts.admin_pages import OperatorAdmin
+from accounts.models import ApiKey, Application, Scope, User
+
+admin.site.register(User, UserAdmin)
+
+
+@admin.register(Application)
+class ApplicationAdmin(OperatorAdmin):
+    list_display = ("name", column("id", identity), column("contacts", lines), column("created_at", moment))
+    fields = ("name", "contacts", column("id", identity), column("created_at", moment, "created"))
+    readonly_fields = fields[2:]
+    search_texts = ("name__icontains", "contacts__icontains")
+    search_help_text = "A part of the name or of a contact's address, or an id."
+    roads = {
+        "Events": ("events_event", "application__id__exact"),
+        "Subscriptions": ("subscriptions_subscription", "application__id__exact"),
+        "Deliveries": ("deliveries_delivery", "application__id__exact"),
+        "API keys": ("accounts_apikey", "application__id__exact"),
+    }
+
+    def has_delete_permission(self, request: HttpRequest, obj: Application | None = None) -> bool:
+        return False  # its events and attempts are history
+
+
+def condition(key: ApiKey) -> str:
+    if key.revoked_at:
+        return "revoked"
+    return "valid" if key.is_valid(timezone.now()) else "expired"
+
+
+def revoke(key: ApiKey, now: datetime) -> None:
+    ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=now)
+
+
+REVOKE = OperatorAction(
+    name="revoke",
+    label="Revoke",
+    done="Revoked",
+    act=revoke,
+    confirm_above=0,
+    warning="Programs that use these keys are refused at once. A revoked key can't be made valid again.",
+    fits=lambda key: key.revoked_at is None,
+)
+
+
+class ApiKeyForm(forms.ModelForm):
+    scopes = forms.MultipleChoiceField(
+        choices=Scope.choices,
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="What an application key may do. A platform key has no scopes.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if self.instance._state.adding:
+            self.check_owner(cleaned.get("kind"), cleaned.get("application"))
+        return cleaned
+
+    def check_owner(self, kind: str | None, application: Application | None) -> None:
+        if kind == ApiKey.Kind.PLATFORM and application is not None:
+            self.add_error("application", "A platform key acts for every application: leave this empty.")
+        elif kind == ApiKey.Kind.APPLICATION and application is None:
+            self.add_error("application", "An application key acts for one application: choose it.")
+        elif application and application.api_keys.valid(timezone.now()).count() >= settings.MAX_API_KEYS:  # type: ignore[attr-defined]
+            self.add_error("application", f"It has {settings.MAX_API_KEYS} valid keys. Revoke one first.")
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(OperatorAdmin):
+    form = ApiKeyForm
+    list_display = (
+        column("prefix", lambda prefix: identity(f"{prefix}…")),
+        "name",
+        "kind",
+        column("application", link),
+        column("scopes", lines),
+        "is_valid_now",
+        column("last_used_at", moment, "last used"),
+        column("expires_at", moment, "expires"),
+        column("created_at", moment, "created"),
+    )
+    list_select_related = ("application",)
+    list_filter = ("kind", ("application", ChosenFilter))
+    autocomplete_fields = ("application",)
+    search_ids = ("id", "application")
+    search_texts = ("prefix__startswith", "name__icontains", "application__name__icontains")
+    search_help_text = "The beginning of a key, a part of its name or of its application's name, or an id."
+    actions = (REVOKE,)
+    about = "A key is shown once, when it is made. What is kept is a hash."
+    recorded = (
+        column("id", identity),
+        column("prefix", lambda prefix: identity(f"{prefix}…")),
+        "kind",
+        column("application", link),
+        column("scopes", lines),
+        "is_valid_now",
+        column("created_at", moment, "created"),
+        column("last_used_at", moment, "last used"),
+        column("revoked_at", moment, "revoked"),
+    )
+
+    @admin.display(description="state")
+    def is_valid_now(self, key: ApiKey) -> str:
+        return state(condition(key))
+
+    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        return (
+            ("name", "expires_at", *self.recorded)
+            if obj
+            else ("kind", "application", "name", "scopes", "expires_at")
+        )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        return self.recorded if obj else ()
+
+    def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        revoked = obj is not None and obj.revoked_at is not None
+        return not revoked and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        return False  # a key is revoked; its row says what acted, and until when
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: forms.ModelForm, change: bool) -> None:
+        """Issue a new key, and keep it for the one answer that shows it."""
+        if change:
+            obj.save(update_fields=["name", "expires_at"])
+            return
+        row, obj.issued = ApiKey.objects.issue(  # type: ignore[attr-defined]
+            kind=obj.kind,
+            name=obj.name,
+            application=obj.application,
+            scopes=obj.scopes if obj.kind == ApiKey.Kind.APPLICATION else (),
+            expires_at=obj.expires_at,
+        )
+        obj.pk, obj.prefix, obj.digest = row.pk, row.prefix, row.digest
+
+    def response_add(
+        self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """Show the key in this answer alone: a message would keep it in a cookie or a session."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Copy the new API key now",
+            "opts": self.opts,
+            "row": obj,
+            "page": page_of(obj),
+            "key": obj.issued,  # type: ignore[attr-defined]
+        }
+        return TemplateResponse(request, "admin/accounts/apikey/issued.html", context)

@@ -1,0 +1,379 @@
+"""The operators' pages of deliveries and attempts, and what operators do, also to the rows of the floors below."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince, timeuntil
+
+from accounts.admin_actions import OperatorAction
+from accounts.admin_columns import (
+    column,
+    header_document,
+    identity,
+    lines,
+    link,
+    milliseconds,
+    moment,
+    state,
+    text_document,
+)
+from accounts.admin_lists import ChosenFilter, CreatedFilter, PeriodFilter
+from accounts.admin_pages import ReadOnlyAdmin, ReadOnlyInline
+from deliveries.claiming import notification
+from deliveries.lifecycle import (
+    NotPossible,
+    ask_to_confirm,
+    cancel,
+    delete_subscription,
+    pause,
+    replay,
+    resume,
+    retry,
+    send_test,
+)
+from deliveries.models import Attempt, ConfirmationRequest, Delivery, DeliveryQuerySet
+from deliveries.publishing import UnknownEventType
+from events.admin import EventAdmin
+from events.models import Event
+from subscriptions.admin import RecipientAdmin, SubscriptionAdmin
+from subscriptions.models import Recipient, Subscription
+
+
+class NextAttemptFilter(admin.SimpleListFilter):
+    """The pending deliveries by what they wait for."""
+
+    title = "next attempt"
+    parameter_name = "next"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
+        return [("due", "Due now"), ("in_flight", "In flight"), ("later", "Later")]
+
+    def queryset(self, request: HttpRequest, queryset: DeliveryQuerySet) -> DeliveryQuerySet:
+        now = timezone.now()
+        if self.value() == "due":
+            return queryset.due(now)
+        if self.value() == "in_flight":
+            return queryset.pending().filter(leased_until__gt=now)
+        if self.value() == "later":
+            return queryset.pending().idle(now).filter(next_attempt_at__gt=now)
+        return queryset
+
+
+class FinishedFilter(PeriodFilter):
+    title = "finished"
+    parameter_name = "finished"
+    column = "finished_at"
+
+
+def next_attempt(at: datetime) -> SafeString:
+    now = timezone.now()
+    wait = f"in {timeuntil(at, now, depth=1)}" if at > now else f"{timesince(at, now, depth=1)} late"
+    return SafeString(f"{moment(at)} ({wait})")
+
+
+RETRY = OperatorAction(
+    name="retry",
+    label="Retry now",
+    done="Due now",
+    act=retry,
+    refusals=(NotPossible,),
+    warning="Each of them is attempted at once, in place of its scheduled attempt.",
+    fits=lambda delivery: delivery.status != Delivery.Status.SUCCEEDED,
+)
+CANCEL = OperatorAction(
+    name="cancel",
+    label="Cancel",
+    done="Cancelled",
+    act=cancel,
+    refusals=(NotPossible,),
+    warning="There will be no further attempt, unless somebody retries them.",
+    fits=lambda delivery: delivery.status in (Delivery.Status.PENDING, Delivery.Status.HELD),
+)
+
+
+class AttemptInline(ReadOnlyInline):
+    model = Attempt
+    verbose_name_plural = "attempts"
+    fields = (
+        column("number", lambda number: number),
+        column("started_at", moment, "started"),
+        column("trigger", lambda trigger: trigger),
+        column("outcome", state),
+        column("status_code", lambda code: code),
+        column("duration_ms", milliseconds, "took"),
+        column("error", lambda error: error),
+    )
+    ordering = ("number",)
+    show_change_link = True
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
+        return super().get_queryset(request).defer("request_headers", "response_headers", "response_body")
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnlyAdmin):
+    list_display = (
+        column("id", identity),
+        column("status", state),
+        column("event.type", lambda type: type, "event type"),
+        column("application", link),
+        column("subscription", link),
+        column("recipient", link),
+        column("attempt_count", lambda count: count, "attempts"),
+        column("next_attempt_at", next_attempt, "next attempt"),
+        column("created_at", moment, "created"),
+        column("finished_at", moment, "finished"),
+    )
+    list_select_related = ("event", "application", "subscription__application", "recipient")
+    list_filter = (
+        "status",
+        NextAttemptFilter,
+        CreatedFilter,
+        FinishedFilter,
+        "channel",
+        "trigger",
+        ("application", ChosenFilter),
+        ("event", ChosenFilter),
+        ("subscription", ChosenFilter),
+        ("recipient", ChosenFilter),
+    )
+    fields = (
+        column("id", identity),
+        column("status", state),
+        column("event", link),
+        column("subscription", link),
+        column("recipient", link),
+        column("application", link),
+        "channel",
+        "trigger",
+        "attempt_count",
+        column("next_attempt_at", next_attempt),
+        "retry_requested",
+        column("leased_until", moment),
+        column("created_at", moment, "created"),
+        column("finished_at", moment, "finished"),
+    )
+    inlines = (AttemptInline,)
+    actions = (RETRY, CANCEL)
+    search_ids = ("id", "event", "subscription", "application", "recipient")
+    search_texts = (
+        "application__name__icontains",
+        "subscription__url__icontains",
+        "subscription__description__icontains",
+        "recipient__email__icontains",
+    )
+    search_help_text = (
+        "An id of a delivery, event, subscription, recipient or application; or a part of an application's name, "
+        "a subscription's URL or description, or a recipient's address."
+    )
+    roads = {"Attempts": ("deliveries_attempt", "delivery__id__exact")}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
+        return super().get_queryset(request).defer("event__payload", "subscription__encrypted_headers")
+
+
+@admin.register(Attempt)
+class AttemptAdmin(ReadOnlyAdmin):
+    list_display = (
+        column("id", identity),
+        column("outcome", state),
+        column("status_code", lambda code: code),
+        column("delivery.event.type", lambda type: type, "event type"),
+        column("delivery", link),
+        column("number", lambda number: number),
+        column("trigger", lambda trigger: trigger),
+        column("started_at", moment, "started"),
+        column("duration_ms", milliseconds, "took"),
+        column("error", lambda error: error),
+    )
+    list_select_related = ("delivery__event",)
+    list_filter = ("outcome", CreatedFilter, "trigger", ("delivery", ChosenFilter))
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    column("delivery", link),
+                    column("delivery.event", link),
+                    column("delivery.subscription", link),
+                    "number",
+                    column("outcome", state),
+                    "error",
+                    "trigger",
+                    column("started_at", moment, "started"),
+                    column("duration_ms", milliseconds, "took"),
+                    "phases",
+                    "remote_ip",
+                )
+            },
+        ),
+        ("What was sent", {"fields": (column("request_headers", header_document, "headers"), "body")}),
+        (
+            "What came back",
+            {
+                "fields": (
+                    "status_code",
+                    column("response_headers", header_document, "headers"),
+                    column("response_body", text_document, "body"),
+                    "response_truncated",
+                )
+            },
+        ),
+    )
+    ordering = ("-id",)
+    search_ids = ("id", "delivery")
+    search_help_text = "An id of an attempt or a delivery."
+
+    @admin.display(description="of that")
+    def phases(self, attempt: Attempt) -> str:
+        known = {name: value for name, value in attempt.timings.items() if value is not None}
+        return lines(
+            [f"{name.removesuffix('_ms').replace('_', ' ')} {milliseconds(known[name])}" for name in known]
+        )
+
+    @admin.display(description="body")
+    def body(self, attempt: Attempt) -> str:
+        return text_document(notification(attempt.delivery, attempt.number, attempt.trigger).body().decode())
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
+        bulky = (
+            "request_headers",
+            "response_headers",
+            "response_body",
+            "timings",
+            "delivery__event__payload",
+        )
+        return super().get_queryset(request).defer(*bulky)
+
+
+@admin.register(ConfirmationRequest)
+class ConfirmationRequestAdmin(ReadOnlyAdmin):
+    list_display = (
+        column("id", identity),
+        column("recipient", link),
+        column("recipient.status", state, "recipient is"),
+        column("attempt_count", lambda count: count, "attempts"),
+        column("due_at", next_attempt, "next attempt"),
+        column("sent_at", moment, "sent"),
+        column("error", lambda error: error),
+    )
+    list_select_related = ("recipient",)
+    list_filter = (CreatedFilter, ("due_at", admin.EmptyFieldListFilter), ("recipient", ChosenFilter))
+    fields = list_display
+    search_ids = ("id", "recipient")
+    search_texts = ("recipient__email__icontains",)
+    search_help_text = "A part of the recipient's address, or an id."
+
+
+def replay_to_all(event: Event, now: datetime) -> None:
+    if not replay(event, None, now):
+        raise NotPossible("No active subscription wants this event now.")
+
+
+def existing(act: Callable[[Subscription, datetime], object]) -> Callable[[Subscription, datetime], object]:
+    """The act, refused to a subscription that was deleted."""
+
+    def checked(subscription: Subscription, now: datetime) -> object:
+        if subscription.deleted_at is not None:
+            raise NotPossible("The subscription was deleted; only its history is left.")
+        return act(subscription, now)
+
+    return checked
+
+
+def pause_active(subscription: Subscription, now: datetime) -> None:
+    if not subscription.is_active:
+        raise NotPossible(f"The subscription is {subscription.status} already.")
+    pause(subscription, now, "Paused by the operators.")
+
+
+def resume_suspended(subscription: Subscription, now: datetime) -> None:
+    if subscription.is_active:
+        raise NotPossible("The subscription is active already.")
+    resume(subscription, now)
+
+
+def ask_again(recipient: Recipient, now: datetime) -> None:
+    if recipient.removed_at is not None:
+        raise NotPossible("The recipient was removed from the subscription.")
+    if recipient.status != Recipient.Status.UNCONFIRMED:
+        raise NotPossible(f"The recipient is {recipient.status}; only an unconfirmed one is asked.")
+    ask_to_confirm(recipient, now)
+
+
+REPLAY = OperatorAction(
+    name="replay",
+    label="Replay",
+    done="Told again",
+    act=replay_to_all,
+    refusals=(NotPossible,),
+    warning="Every active subscription that wants them now gets a new delivery of each.",
+)
+PAUSE = OperatorAction(
+    name="pause",
+    label="Pause",
+    done="Paused",
+    act=existing(pause_active),
+    refusals=(NotPossible,),
+    warning="Their deliveries are held, not lost, until somebody resumes them.",
+    fits=lambda subscription: subscription.is_active,
+)
+RESUME = OperatorAction(
+    name="resume",
+    label="Resume",
+    done="Resumed",
+    act=existing(resume_suspended),
+    refusals=(NotPossible,),
+    warning="What was held for them is due at once.",
+    fits=lambda subscription: subscription.deleted_at is None and not subscription.is_active,
+)
+SEND_TEST = OperatorAction(
+    name="send_test",
+    label="Send test",
+    done="Test sent to",
+    act=existing(lambda subscription, now: send_test(subscription, None, now)),
+    refusals=(NotPossible, UnknownEventType),
+    warning="Each gets the example of its first event type, as a real delivery marked as a test.",
+    fits=lambda subscription: subscription.is_active,
+)
+DELETE = OperatorAction(
+    name="delete",
+    label="Delete",
+    done="Deleted",
+    act=existing(delete_subscription),
+    refusals=(NotPossible,),
+    confirm_above=0,
+    warning="Nothing more is sent to them, what waits is cancelled, and this can't be undone. Their history stays.",
+    fits=lambda subscription: subscription.deleted_at is None,
+)
+ASK_AGAIN = OperatorAction(
+    name="ask_again",
+    label="Send confirmation again",
+    done="Confirmation email queued for",
+    act=ask_again,
+    refusals=(NotPossible,),
+    warning="Each gets the email with the link that confirms the address.",
+    fits=lambda recipient: recipient.status == Recipient.Status.UNCONFIRMED and recipient.removed_at is None,
+)
+
+admin.site.unregister((Event, Subscription, Recipient))
+
+
+@admin.register(Event)
+class ReplayableEventAdmin(EventAdmin):
+    actions = (REPLAY,)
+
+
+@admin.register(Subscription)
+class OperableSubscriptionAdmin(SubscriptionAdmin):
+    actions = (PAUSE, RESUME, SEND_TEST, DELETE)
+
+
+@admin.register(Recipient)
+class AskableRecipientAdmin(RecipientAdmin):
+    actions = (ASK_AGAIN,)

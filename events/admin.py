@@ -1,0 +1,74 @@
+"""The operators' pages of events: to look at, since an event never changes."""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from accounts.admin_columns import column, identity, link, moment, text_document
+from accounts.admin_lists import ChosenFilter, CreatedFilter
+from accounts.admin_pages import ReadOnlyAdmin
+from events.event_types import EVENT_TYPES
+from events.models import Event, IdempotencyKey
+
+
+class TypeFilter(admin.SimpleListFilter):
+    """The catalogue's types. Django's own filter would read them from every event there is."""
+
+    title = "type"
+    parameter_name = "type"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
+        return [(name, name) for name in EVENT_TYPES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Event]) -> QuerySet[Event]:
+        return queryset.filter(type=self.value()) if self.value() else queryset
+
+
+@admin.register(Event)
+class EventAdmin(ReadOnlyAdmin):
+    list_display = (
+        column("id", identity),
+        "type",
+        column("application", link),
+        column("occurred_at", moment, "occurred"),
+        column("created_at", moment, "published"),
+        "test",
+    )
+    list_select_related = ("application",)
+    list_filter = (CreatedFilter, TypeFilter, ("application", ChosenFilter))
+    fields = (
+        column("id", identity),
+        "type",
+        column("application", link),
+        column("occurred_at", moment, "occurred"),
+        column("created_at", moment, "published"),
+        "test",
+        column("payload", text_document),
+    )
+    search_ids = ("id", "application")
+    search_texts = ("type", "application__name__icontains")
+    search_help_text = "An id of an event or an application, a type, or a part of an application's name."
+    roads = {"Deliveries": ("deliveries_delivery", "event__id__exact")}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
+        return super().get_queryset(request).defer("payload")  # up to 1 MiB; the event's own page loads it
+
+
+@admin.register(IdempotencyKey)
+class IdempotencyKeyAdmin(ReadOnlyAdmin):
+    list_display = (
+        "key",
+        column("event", link),
+        column("event.application", link),
+        column("created_at", moment, "created"),
+    )
+    list_select_related = ("event__application",)
+    list_filter = (("event", ChosenFilter),)
+    fields = ("key", "fingerprint", column("event", link), column("created_at", moment, "created"))
+    ordering = ("key",)
+    search_ids = ("event", "key")
+    search_texts = ("key__startswith",)
+    search_help_text = "The beginning of a key, or the id of an event."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[IdempotencyKey]:
+        return super().get_queryset(request).defer("event__payload")

@@ -1,0 +1,158 @@
+"""The operators' pages of subscriptions and recipients. Their owners make and edit them through the API."""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+
+from accounts.admin_columns import column, identity, json_document, lines, link, moment, state
+from accounts.admin_lists import ChosenFilter, CreatedFilter
+from accounts.admin_pages import ReadOnlyAdmin, ReadOnlyInline
+from subscriptions.models import Recipient, SigningSecret, Subscription, SubscriptionQuerySet
+
+
+@admin.display(description="state")
+def condition(subscription: Subscription) -> SafeString:
+    words = ["deleted"] if subscription.deleted_at else [subscription.status]
+    if subscription.failing_since and not subscription.deleted_at:
+        words.append("failing")
+    return format_html_join(" ", "{}", ((state(word),) for word in words))
+
+
+@admin.display(description="tells")
+def target(subscription: Subscription) -> str:
+    return subscription.url or "emails"
+
+
+class FailingFilter(admin.SimpleListFilter):
+    title = "health"
+    parameter_name = "failing"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
+        return [("yes", "Failing")]
+
+    def queryset(self, request: HttpRequest, queryset: SubscriptionQuerySet) -> SubscriptionQuerySet:
+        return queryset.failing() if self.value() else queryset
+
+
+class SecretInline(ReadOnlyInline):
+    """When the signing secrets were made and when they end. What they are, only the API tells their owner."""
+
+    model = SigningSecret
+    verbose_name_plural = "signing secrets (never shown here)"
+    fields = (column("created_at", moment, "created"), column("expires_at", moment, "expires"), "state")
+    ordering = ("-created_at",)
+
+    @admin.display(description="state")
+    def state(self, secret: SigningSecret) -> SafeString:
+        return state("valid" if secret.is_valid(timezone.now()) else "expired")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SigningSecret]:
+        return super().get_queryset(request).defer("secret")
+
+
+class RecipientInline(ReadOnlyInline):
+    model = Recipient
+    fields = (
+        "email",
+        column("status", state),
+        column("confirmed_at", moment, "confirmed"),
+        column("removed_at", moment, "removed"),
+    )
+    show_change_link = True
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(ReadOnlyAdmin):
+    list_display = (
+        "__str__",
+        condition,
+        "channel",
+        column("application", link),
+        target,
+        column("event_types", lines),
+        column("failing_since", moment),
+        column("created_at", moment, "created"),
+    )
+    list_select_related = ("application",)
+    list_filter = (
+        FailingFilter,
+        "status",
+        "channel",
+        ("application", ChosenFilter),
+        ("deleted_at", admin.EmptyFieldListFilter),
+    )
+    fields = (
+        column("id", identity),
+        column("application", link),
+        condition,
+        "status_reason",
+        column("failing_since", moment),
+        "channel",
+        "url",
+        column("event_types", lines),
+        "description",
+        column("metadata", json_document),
+        "header_names",
+        column("retry_schedule", lines, "own retry schedule, in seconds"),
+        column("created_at", moment, "created"),
+        column("updated_at", moment, "updated"),
+        column("deleted_at", moment, "deleted"),
+    )
+    inlines = (SecretInline, RecipientInline)
+    search_ids = ("id", "application")
+    search_texts = ("url__icontains", "description__icontains", "application__name__icontains")
+    search_help_text = "A part of the URL, the description or the application's name, or an id."
+    roads = {"Deliveries": ("deliveries_delivery", "subscription__id__exact")}
+    about = "Subscriptions are made through the API, whose answer shows the signing secret that one time."
+
+    @admin.display(description="custom headers (values are secret)")
+    def header_names(self, subscription: Subscription) -> str:
+        return lines(list(subscription.headers))
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
+        return super().get_queryset(request).defer("encrypted_headers")
+
+
+@admin.register(Recipient)
+class RecipientAdmin(ReadOnlyAdmin):
+    list_display = (
+        "email",
+        column("status", state),
+        column("subscription", link),
+        column("subscription.application", link),
+        column("confirmed_at", moment, "confirmed"),
+        column("unsubscribed_at", moment, "unsubscribed"),
+        column("removed_at", moment, "removed"),
+        column("created_at", moment, "created"),
+    )
+    list_select_related = ("subscription__application",)
+    list_filter = ("status", CreatedFilter, ("subscription", ChosenFilter))
+    fields = (
+        column("id", identity),
+        "email",
+        column("status", state),
+        column("subscription", link),
+        column("subscription.application", link),
+        column("created_at", moment, "created"),
+        column("confirmed_at", moment, "confirmed"),
+        column("unsubscribed_at", moment, "unsubscribed"),
+        column("removed_at", moment, "removed"),
+    )
+    ordering = ("-id",)
+    search_ids = ("id", "subscription")
+    search_texts = (
+        "email__icontains",
+        "subscription__description__icontains",
+        "subscription__url__icontains",
+    )
+    search_help_text = "A part of the address or of the subscription's description, or an id."
+    roads = {
+        "Deliveries": ("deliveries_delivery", "recipient__id__exact"),
+        "Confirmation requests": ("deliveries_confirmationrequest", "recipient__id__exact"),
+    }
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Recipient]:
+        return super().get_queryset(request).defer("subscription__encrypted_headers")
