@@ -78,7 +78,7 @@ class ApiKeyForm(forms.ModelForm):
             self.add_error("application", "A platform key acts for every application: leave this empty.")
         elif kind == ApiKey.Kind.APPLICATION and application is None:
             self.add_error("application", "An application key acts for one application: choose it.")
-        elif application and application.api_keys.valid(timezone.now()).count() >= settings.MAX_API_KEYS:  # type: ignore[attr-defined]
+        elif application and application.api_keys.valid(timezone.now()).count() >= settings.MAX_API_KEYS:
             self.add_error("application", f"It has {settings.MAX_API_KEYS} valid keys. Revoke one first.")
 
 
@@ -136,6 +136,12 @@ class ApiKeyAdmin(OperatorAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         return False  # a key is revoked; its row says what acted, and until when
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        one_way = {"show_save_and_continue": False, "show_save_and_add_another": False}  # past the key
+        return super().add_view(request, form_url, {**one_way, **(extra_context or {})})
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: forms.ModelForm, change: bool) -> None:
         """Issue a new key, and keep it for the one answer that shows it."""

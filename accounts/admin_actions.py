@@ -11,6 +11,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import model_ngettext
 from django.db.models import Model, QuerySet
+from django.db.models.options import Options
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -44,6 +45,7 @@ class OperatorAction:
     fits: Callable[[Any], bool] = lambda row: True
 
     allowed_permissions = ("operate",)
+    do_not_call_in_templates = True
 
     @property
     def __name__(self) -> str:
@@ -78,7 +80,7 @@ class OperatorAction:
             "from_page": "from_page" in request.POST,
             "back": page_of(rows[0]) if "from_page" in request.POST else request.get_full_path(),
         }
-        request.current_app = model_admin.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = model_admin.admin_site.name
         return TemplateResponse(request, "admin/confirm_action.html", context)
 
     def carry_out(self, model_admin: admin.ModelAdmin, request: HttpRequest, rows: Sequence[Model]) -> None:
@@ -90,17 +92,17 @@ class OperatorAction:
                 done.append(row)
             except self.refusals as refusal:
                 refused[str(refusal)] += 1
-        LogEntry.objects.log_actions(request.user.pk, done, CHANGE, f"{self.done}.")
-        for level, text in self.outcome(model_admin.model, len(done), refused):
+        LogEntry.objects.log_actions(int(request.user.pk or 0), done, CHANGE, f"{self.done}.")
+        for level, text in self.outcome(model_admin.opts, len(done), refused):
             model_admin.message_user(request, text, level)
 
-    def outcome(self, model: type[Model], done: int, refused: Counter[str]) -> list[tuple[int, str]]:
+    def outcome(self, options: Options, done: int, refused: Counter[str]) -> list[tuple[int, str]]:
         """What to tell the operator: how many were done, and how many were refused, and why."""
         told = []
         if done:
-            told.append((messages.SUCCESS, f"{self.done}: {done} {model_ngettext(model, done)}."))
+            told.append((messages.SUCCESS, f"{self.done}: {done} {model_ngettext(options, done)}."))
         for reason, count in refused.most_common(MOST_REASONS):
-            told.append((messages.WARNING, f"Refused: {count} {model_ngettext(model, count)}. {reason}"))
+            told.append((messages.WARNING, f"Refused: {count} {model_ngettext(options, count)}. {reason}"))
         if others := refused.total() - sum(count for _, count in refused.most_common(MOST_REASONS)):
             told.append((messages.WARNING, f"Refused: {others} more, for reasons like these."))
         return told or [

@@ -13,8 +13,9 @@ from django.db.models import Model
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 
-Column = Callable[[Any], Any]
+LONGEST_NAME = 60
 
 NOTHING = "–"  # noqa: RUF001
 
@@ -24,13 +25,16 @@ def follow(row: object, path: str) -> Any:
     return reduce(lambda value, name: None if value is None else getattr(value, name), path.split("."), row)
 
 
-def column(path: str, show: Callable[[Any], Any], label: str = "") -> Column:
-    """A column or field that shows the value at `path` of a row, for a list or for the row's own page."""
+def column(path: str, show: Callable[[Any], Any], label: str = "") -> Any:
+    """A column or field that shows the value at `path` of a row, for a list or for the row's own page.
 
-    @admin.display(description=label or path.split(".")[-1].replace("_", " "), empty_value=NOTHING)
+    It is a function of the row. Django takes those among the names of fields; the types of django-stubs don't.
+    """
+
+    @admin.display(description=label or path.split(".")[-1].replace("_", " "))
     def shown(row: object) -> Any:
         value = follow(row, path)
-        return None if value is None else show(value)
+        return NOTHING if value is None else show(value)
 
     shown.__name__ = path.replace(".", "_")
     return shown
@@ -51,7 +55,7 @@ def identity(value: object) -> SafeString:
 
 
 def link(row: Model) -> SafeString:
-    return format_html('<a href="{}">{}</a>', page_of(row), row)
+    return format_html('<a href="{}">{}</a>', page_of(row), Truncator(row).chars(LONGEST_NAME))
 
 
 def page_of(row: Model) -> str:
@@ -88,6 +92,14 @@ def header_document(headers: dict[str, Any]) -> str:
 
 def lines(values: list[Any]) -> str:
     return ", ".join(str(value) for value in values) or NOTHING
+
+
+def plain(value: object) -> str:
+    return str(value) if value != "" else NOTHING
+
+
+def yes_no(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def milliseconds(value: float) -> str:

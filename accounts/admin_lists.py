@@ -65,7 +65,7 @@ def text_lookup(model: type[Model], text: str, term: str) -> tuple[str, object]:
     related = model._meta.get_field(first).related_model
     if related is None:
         return text, term
-    found = related._default_manager.filter(**{rest: term}).order_by()  # type: ignore[union-attr]
+    found = related._default_manager.filter(**{rest: term}).order_by()
     return f"{first}__in", list(found.values_list("pk", flat=True)[:FOUND_OF_A_RELATION])
 
 
@@ -133,11 +133,10 @@ class PeriodFilter(admin.SimpleListFilter):
         return [(name, label) for name, (label, _) in PERIODS.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() not in PERIODS:
+        _, period = PERIODS.get(self.value() or "", ("", None))
+        if period is None:
             return queryset
-        return queryset.filter(
-            **{f"{self.column}__gte": self.start(timezone.now() - PERIODS[self.value()][1])}
-        )
+        return queryset.filter(**{f"{self.column}__gte": self.start(timezone.now() - period)})
 
     def start(self, moment: datetime) -> object:
         return moment

@@ -1,19 +1,40 @@
 """What the operators' pages of every floor are made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import flatten_fieldsets, quote
 from django.contrib.auth import get_permission_codename
+from django.db import OperationalError, connection, transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
+from psycopg.errors import QueryCanceled
 
 from accounts.admin_actions import OperatorAction
 from accounts.admin_columns import list_of
 from accounts.admin_lists import BoundedPaginator, search
+
+LONGEST_QUERY = timedelta(seconds=5)
+TOO_LONG = (
+    "There are too many rows to look through. Narrow the list down: start at the page of an application, "
+    "subscription or event, look for an id, or choose when the rows were created."
+)
+
+
+@contextmanager
+def query_limit(limit: timedelta) -> Iterator[None]:
+    """Let PostgreSQL give up each query inside that takes longer."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('statement_timeout', %s, true)", [f"{limit // timedelta(milliseconds=1)}ms"]
+        )
+        yield
 
 
 class OperatorAdmin(admin.ModelAdmin):
@@ -27,10 +48,8 @@ class OperatorAdmin(admin.ModelAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     list_per_page = 50
-    sortable_by: Sequence[str] | None = ()
-    search_fields = (
-        "pk",
-    )  # turns the search box on; `search_ids` and `search_texts` say what it looks through
+    sortable_by = ()
+    search_fields = ("pk",)  # only turns the search box on
     search_ids: Sequence[str] = ("id",)
     search_texts: Sequence[str] = ()
     roads: Mapping[str, tuple[str, str]] = {}
@@ -50,7 +69,23 @@ class OperatorAdmin(admin.ModelAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        return super().changelist_view(request, {"about": self.about, **(extra_context or {})})
+        """The list; one that would take the database too long is given up, and says what to do instead."""
+        shown = {"about": self.about, **(extra_context or {})}
+        if request.method != "GET":
+            return super().changelist_view(request, shown)
+        try:
+            with query_limit(LONGEST_QUERY):
+                response = super().changelist_view(request, shown)
+                return response.render() if isinstance(response, TemplateResponse) else response
+        except OperationalError as error:
+            if not isinstance(error.__cause__, QueryCanceled):
+                raise
+        self.message_user(request, TOO_LONG, messages.ERROR)
+        return TemplateResponse(request, "admin/too_long.html", self.context_of_a_list(request), status=503)
+
+    def context_of_a_list(self, request: HttpRequest) -> dict[str, Any]:
+        title = f"Select {self.opts.verbose_name} to view"
+        return {**self.admin_site.each_context(request), "opts": self.opts, "title": title}
 
     def change_view(
         self,
@@ -67,10 +102,16 @@ class OperatorAdmin(admin.ModelAdmin):
         return {label: list_of(model, **{lookup: row.pk}) for label, (model, lookup) in self.roads.items()}
 
     def buttons(self, request: HttpRequest, row: Model) -> list[OperatorAction]:
-        actions = [action for action, *_ in self.get_actions(request).values()]
-        return [action for action in actions if isinstance(action, OperatorAction) and action.fits(row)]
+        actions: Mapping[str, Any] = self.get_actions(request)
+        return [
+            action
+            for action, *_ in actions.values()
+            if isinstance(action, OperatorAction) and action.fits(row)
+        ]
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+    def response_action(  # type: ignore[override]  # the stubs are of a later Django
+        self, request: HttpRequest, queryset: QuerySet[Any]
+    ) -> HttpResponse | None:
         """Back to the list, or to the page whose button it was."""
         response = super().response_action(request, queryset)
         if isinstance(response, HttpResponseRedirect) and "from_page" in request.POST:
@@ -92,7 +133,7 @@ class ReadOnlyAdmin(OperatorAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Sequence[Any]:
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
         return flatten_fieldsets(self.get_fieldsets(request, obj))
 
 
@@ -108,5 +149,5 @@ class ReadOnlyInline(admin.TabularInline):
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Sequence[Any]:
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
         return self.fields or ()

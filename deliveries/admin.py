@@ -1,5 +1,6 @@
 """The operators' pages of deliveries and attempts, and what operators do, also to the rows of the floors below."""
 
+import dataclasses
 from collections.abc import Callable
 from datetime import datetime
 
@@ -7,6 +8,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 
@@ -19,11 +21,15 @@ from accounts.admin_columns import (
     link,
     milliseconds,
     moment,
+    page_of,
+    plain,
     state,
     text_document,
+    yes_no,
 )
 from accounts.admin_lists import ChosenFilter, CreatedFilter, PeriodFilter
 from accounts.admin_pages import ReadOnlyAdmin, ReadOnlyInline
+from deliveries.channels import Timings
 from deliveries.claiming import notification
 from deliveries.lifecycle import (
     NotPossible,
@@ -36,7 +42,7 @@ from deliveries.lifecycle import (
     retry,
     send_test,
 )
-from deliveries.models import Attempt, ConfirmationRequest, Delivery, DeliveryQuerySet
+from deliveries.models import Attempt, ConfirmationRequest, Delivery
 from deliveries.publishing import UnknownEventType
 from events.admin import EventAdmin
 from events.models import Event
@@ -53,15 +59,16 @@ class NextAttemptFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
         return [("due", "Due now"), ("in_flight", "In flight"), ("later", "Later")]
 
-    def queryset(self, request: HttpRequest, queryset: DeliveryQuerySet) -> DeliveryQuerySet:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> QuerySet[Delivery]:
         now = timezone.now()
-        if self.value() == "due":
-            return queryset.due(now)
-        if self.value() == "in_flight":
-            return queryset.pending().filter(leased_until__gt=now)
-        if self.value() == "later":
-            return queryset.pending().idle(now).filter(next_attempt_at__gt=now)
-        return queryset
+        pending = Delivery.objects.pending()
+        narrowed = {
+            "due": Delivery.objects.due(now).order_by(),
+            "in_flight": pending.filter(leased_until__gt=now),
+            "later": pending.idle(now).filter(next_attempt_at__gt=now),
+        }
+        chosen = narrowed.get(self.value() or "")
+        return queryset if chosen is None else queryset & chosen
 
 
 class FinishedFilter(PeriodFilter):
@@ -74,6 +81,10 @@ def next_attempt(at: datetime) -> SafeString:
     now = timezone.now()
     wait = f"in {timeuntil(at, now, depth=1)}" if at > now else f"{timesince(at, now, depth=1)} late"
     return SafeString(f"{moment(at)} ({wait})")
+
+
+def event_link(event: Event) -> SafeString:
+    return format_html('<a href="{}">{}</a>', page_of(event), event.type)
 
 
 RETRY = OperatorAction(
@@ -100,13 +111,13 @@ class AttemptInline(ReadOnlyInline):
     model = Attempt
     verbose_name_plural = "attempts"
     fields = (
-        column("number", lambda number: number),
+        column("number", plain),
         column("started_at", moment, "started"),
-        column("trigger", lambda trigger: trigger),
+        column("trigger", plain),
         column("outcome", state),
-        column("status_code", lambda code: code),
+        column("status_code", plain),
         column("duration_ms", milliseconds, "took"),
-        column("error", lambda error: error),
+        column("error", plain),
     )
     ordering = ("number",)
     show_change_link = True
@@ -118,16 +129,16 @@ class AttemptInline(ReadOnlyInline):
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
     list_display = (
-        column("id", identity),
+        column("created_at", moment, "created"),
         column("status", state),
-        column("event.type", lambda type: type, "event type"),
-        column("application", link),
+        column("event", event_link),
         column("subscription", link),
         column("recipient", link),
-        column("attempt_count", lambda count: count, "attempts"),
+        column("application", link),
+        column("attempt_count", plain, "attempts"),
         column("next_attempt_at", next_attempt, "next attempt"),
-        column("created_at", moment, "created"),
         column("finished_at", moment, "finished"),
+        column("id", identity),
     )
     list_select_related = ("event", "application", "subscription__application", "recipient")
     list_filter = (
@@ -153,7 +164,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         "trigger",
         "attempt_count",
         column("next_attempt_at", next_attempt),
-        "retry_requested",
+        column("retry_requested", yes_no),
         column("leased_until", moment),
         column("created_at", moment, "created"),
         column("finished_at", moment, "finished"),
@@ -180,16 +191,15 @@ class DeliveryAdmin(ReadOnlyAdmin):
 @admin.register(Attempt)
 class AttemptAdmin(ReadOnlyAdmin):
     list_display = (
-        column("id", identity),
-        column("outcome", state),
-        column("status_code", lambda code: code),
-        column("delivery.event.type", lambda type: type, "event type"),
-        column("delivery", link),
-        column("number", lambda number: number),
-        column("trigger", lambda trigger: trigger),
         column("started_at", moment, "started"),
+        column("outcome", state),
+        column("status_code", plain, "answer"),
+        column("error", plain),
+        column("number", plain),
         column("duration_ms", milliseconds, "took"),
-        column("error", lambda error: error),
+        column("delivery.event.type", plain, "event type"),
+        column("delivery", link),
+        column("trigger", plain),
     )
     list_select_related = ("delivery__event",)
     list_filter = ("outcome", CreatedFilter, "trigger", ("delivery", ChosenFilter))
@@ -220,7 +230,7 @@ class AttemptAdmin(ReadOnlyAdmin):
                     "status_code",
                     column("response_headers", header_document, "headers"),
                     column("response_body", text_document, "body"),
-                    "response_truncated",
+                    column("response_truncated", yes_no, "cut at 16 KiB"),
                 )
             },
         ),
@@ -231,7 +241,9 @@ class AttemptAdmin(ReadOnlyAdmin):
 
     @admin.display(description="of that")
     def phases(self, attempt: Attempt) -> str:
-        known = {name: value for name, value in attempt.timings.items() if value is not None}
+        """In the order they happen, which jsonb does not keep."""
+        order = [phase.name for phase in dataclasses.fields(Timings)]
+        known = {name: attempt.timings[name] for name in order if attempt.timings.get(name) is not None}
         return lines(
             [f"{name.removesuffix('_ms').replace('_', ' ')} {milliseconds(known[name])}" for name in known]
         )
@@ -254,17 +266,16 @@ class AttemptAdmin(ReadOnlyAdmin):
 @admin.register(ConfirmationRequest)
 class ConfirmationRequestAdmin(ReadOnlyAdmin):
     list_display = (
-        column("id", identity),
-        column("recipient", link),
+        column("recipient.email", plain, "to"),
         column("recipient.status", state, "recipient is"),
-        column("attempt_count", lambda count: count, "attempts"),
+        column("attempt_count", plain, "attempts"),
         column("due_at", next_attempt, "next attempt"),
         column("sent_at", moment, "sent"),
-        column("error", lambda error: error),
+        column("error", plain),
     )
     list_select_related = ("recipient",)
     list_filter = (CreatedFilter, ("due_at", admin.EmptyFieldListFilter), ("recipient", ChosenFilter))
-    fields = list_display
+    fields = (column("id", identity), column("recipient", link), *list_display[1:])
     search_ids = ("id", "recipient")
     search_texts = ("recipient__email__icontains",)
     search_help_text = "A part of the recipient's address, or an id."

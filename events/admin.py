@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from accounts.admin_columns import column, identity, link, moment, text_document
+from accounts.admin_columns import column, identity, link, moment, text_document, yes_no
 from accounts.admin_lists import ChosenFilter, CreatedFilter
 from accounts.admin_pages import ReadOnlyAdmin
 from events.event_types import EVENT_TYPES
@@ -27,12 +27,12 @@ class TypeFilter(admin.SimpleListFilter):
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
     list_display = (
-        column("id", identity),
+        column("created_at", moment, "published"),
         "type",
         column("application", link),
         column("occurred_at", moment, "occurred"),
-        column("created_at", moment, "published"),
-        "test",
+        column("test", yes_no),
+        column("id", identity),
     )
     list_select_related = ("application",)
     list_filter = (CreatedFilter, TypeFilter, ("application", ChosenFilter))
@@ -42,7 +42,7 @@ class EventAdmin(ReadOnlyAdmin):
         column("application", link),
         column("occurred_at", moment, "occurred"),
         column("created_at", moment, "published"),
-        "test",
+        column("test", yes_no),
         column("payload", text_document),
     )
     search_ids = ("id", "application")

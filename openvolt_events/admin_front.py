@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db.models import QuerySet
+from django.utils.text import Truncator
 from django.utils.timesince import timesince
 
 from accounts.admin_columns import list_of, page_of
@@ -48,8 +49,6 @@ class FrontPage:
     problems: list[str]
     figures: list[Figure]
     failing: list[Failing]
-    failing_list: str
-    now: datetime
 
 
 def front_page(now: datetime) -> FrontPage:
@@ -79,8 +78,6 @@ def front_page(now: datetime) -> FrontPage:
             pulse_figure(heartbeat, now),
         ],
         failing=[failing_row(subscription, now) for subscription in failing],
-        failing_list=list_of("subscriptions_subscription", failing="yes"),
-        now=now,
     )
 
 
@@ -171,7 +168,8 @@ def late_problems(oldest: Delivery | None, now: datetime) -> Iterator[str]:
 def failing_problems(failing: list[Subscription], now: datetime) -> Iterator[str]:
     """`failing` is in the order of since when."""
     if failing and failing[0].failing_since and now - failing[0].failing_since >= FAILING_LONG:
-        yield f"Every attempt to tell “{failing[0]}” has failed for {span(failing[0].failing_since, now)}."
+        name = Truncator(failing[0]).chars(60)
+        yield f"Every attempt to tell “{name}” has failed for {span(failing[0].failing_since, now)}."
 
 
 def failing_row(subscription: Subscription, now: datetime) -> Failing:

@@ -3,7 +3,8 @@
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from openvolt_events.admin_front import front_page
@@ -18,7 +19,7 @@ class OperatorsSite(admin.AdminSite):
     index_title = "Is anything stuck?"
     site_url = None
 
-    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The front page; the figures are for those who may see deliveries and subscriptions."""
         shown = {}
         if request.user.has_perms(FRONT_PAGE_PERMISSIONS):

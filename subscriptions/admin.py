@@ -1,29 +1,18 @@
 """The operators' pages of subscriptions and recipients. Their owners make and edit them through the API."""
 
 from django.contrib import admin
+from django.contrib.admin.options import InlineModelAdmin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 
-from accounts.admin_columns import column, identity, json_document, lines, link, moment, state
+from accounts.admin_columns import LONGEST_NAME, column, identity, json_document, lines, link, moment, state
 from accounts.admin_lists import ChosenFilter, CreatedFilter
 from accounts.admin_pages import ReadOnlyAdmin, ReadOnlyInline
-from subscriptions.models import Recipient, SigningSecret, Subscription, SubscriptionQuerySet
-
-
-@admin.display(description="state")
-def condition(subscription: Subscription) -> SafeString:
-    words = ["deleted"] if subscription.deleted_at else [subscription.status]
-    if subscription.failing_since and not subscription.deleted_at:
-        words.append("failing")
-    return format_html_join(" ", "{}", ((state(word),) for word in words))
-
-
-@admin.display(description="tells")
-def target(subscription: Subscription) -> str:
-    return subscription.url or "emails"
+from subscriptions.models import Channel, Recipient, SigningSecret, Subscription
 
 
 class FailingFilter(admin.SimpleListFilter):
@@ -33,8 +22,8 @@ class FailingFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
         return [("yes", "Failing")]
 
-    def queryset(self, request: HttpRequest, queryset: SubscriptionQuerySet) -> SubscriptionQuerySet:
-        return queryset.failing() if self.value() else queryset
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Subscription]) -> QuerySet[Subscription]:
+        return queryset & Subscription.objects.failing() if self.value() else queryset
 
 
 class SecretInline(ReadOnlyInline):
@@ -67,11 +56,10 @@ class RecipientInline(ReadOnlyInline):
 @admin.register(Subscription)
 class SubscriptionAdmin(ReadOnlyAdmin):
     list_display = (
-        "__str__",
-        condition,
+        "name",
+        "condition",
         "channel",
         column("application", link),
-        target,
         column("event_types", lines),
         column("failing_since", moment),
         column("created_at", moment, "created"),
@@ -87,7 +75,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
     fields = (
         column("id", identity),
         column("application", link),
-        condition,
+        "condition",
         "status_reason",
         column("failing_since", moment),
         "channel",
@@ -101,16 +89,29 @@ class SubscriptionAdmin(ReadOnlyAdmin):
         column("updated_at", moment, "updated"),
         column("deleted_at", moment, "deleted"),
     )
-    inlines = (SecretInline, RecipientInline)
     search_ids = ("id", "application")
     search_texts = ("url__icontains", "description__icontains", "application__name__icontains")
     search_help_text = "A part of the URL, the description or the application's name, or an id."
     roads = {"Deliveries": ("deliveries_delivery", "subscription__id__exact")}
     about = "Subscriptions are made through the API, whose answer shows the signing secret that one time."
 
+    @admin.display(description="subscription")
+    def name(self, subscription: Subscription) -> str:
+        return Truncator(subscription).chars(LONGEST_NAME)
+
+    @admin.display(description="state")
+    def condition(self, subscription: Subscription) -> SafeString:
+        if subscription.deleted_at:
+            return state("deleted")
+        words = [subscription.status, "failing"] if subscription.failing_since else [subscription.status]
+        return format_html_join(" ", "{}", ((state(word),) for word in words))
+
     @admin.display(description="custom headers (values are secret)")
     def header_names(self, subscription: Subscription) -> str:
         return lines(list(subscription.headers))
+
+    def get_inlines(self, request: HttpRequest, obj: Subscription | None) -> list[type[InlineModelAdmin]]:
+        return [RecipientInline if obj and obj.channel == Channel.EMAIL else SecretInline]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
         return super().get_queryset(request).defer("encrypted_headers")

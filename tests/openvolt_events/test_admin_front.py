@@ -1,0 +1,183 @@
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from deliveries.models import Attempt, ConfirmationRequest, Delivery, Heartbeat
+from deliveries.publishing import publish
+from openvolt_events.admin_front import front_page
+from subscriptions.models import Subscription
+from tests.support import factories
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def workers_work() -> None:
+    Heartbeat.objects.create(beat_at=timezone.now())
+
+
+def deliver(subscription: Subscription, **changed: object) -> Delivery:
+    """A delivery to the subscription, changed as the test needs it."""
+    event = publish(subscription.application, "meter.created", factories.example("meter.created"))
+    Delivery.objects.filter(event=event, subscription=subscription).update(**changed)
+    return Delivery.objects.get(event=event, subscription=subscription)
+
+
+def webhook() -> Subscription:
+    return factories.webhook(factories.application())
+
+
+def figures() -> dict[str, str]:
+    return {figure.label: str(figure.value) for figure in front_page(timezone.now()).figures}
+
+
+def problems() -> list[str]:
+    return front_page(timezone.now()).problems
+
+
+def test_nothing_is_stuck_while_workers_work_and_nothing_waits(admin_client: Client) -> None:
+    content = admin_client.get("/admin/").content.decode()
+
+    assert "Nothing is stuck." in content
+    assert "Something is stuck." not in content
+
+
+def test_what_became_due_a_moment_ago_is_not_stuck() -> None:
+    deliver(webhook())
+
+    assert problems() == []
+    assert figures()["Due now"] == "1"
+
+
+def test_a_delivery_that_waits_too_long_is_stuck(admin_client: Client) -> None:
+    late = deliver(webhook(), next_attempt_at=timezone.now() - timedelta(minutes=20))
+
+    content = admin_client.get("/admin/").content.decode()
+
+    assert "Something is stuck." in content
+    assert "A delivery has been due for 20" in content
+    assert f'href="/admin/deliveries/delivery/{late.pk}/change/"' in content
+
+
+def test_a_delivery_that_is_under_way_or_due_later_is_not_stuck() -> None:
+    now = timezone.now()
+    deliver(webhook(), next_attempt_at=now - timedelta(hours=1), leased_until=now + timedelta(seconds=20))
+    deliver(webhook(), next_attempt_at=now + timedelta(hours=1))
+
+    assert problems() == []
+    assert (figures()["Due now"], figures()["In flight"]) == ("0", "1")
+
+
+def test_a_delivery_whose_worker_died_is_due_again() -> None:
+    now = timezone.now()
+    deliver(webhook(), next_attempt_at=now - timedelta(hours=1), leased_until=now - timedelta(seconds=20))
+
+    assert len(problems()) == 1
+    assert (figures()["Due now"], figures()["In flight"]) == ("1", "0")
+
+
+def test_workers_that_stopped_are_named_in_plain_words(admin_client: Client) -> None:
+    Heartbeat.objects.update(beat_at=timezone.now() - timedelta(minutes=12))
+
+    content = admin_client.get("/admin/").content.decode()
+
+    assert "No worker has worked since" in content
+    assert "12 minutes ago" in content.replace("\xa0", " ")
+
+
+def test_workers_that_never_worked_are_named_too() -> None:
+    Heartbeat.objects.all().delete()
+
+    assert problems() == ["No worker has worked yet. Nothing is sent until one does."]
+
+
+def test_a_confirmation_email_that_waits_too_long_is_stuck() -> None:
+    factories.emails(factories.application())
+    ConfirmationRequest.objects.update(due_at=timezone.now() - timedelta(hours=2))
+
+    assert [text.replace("\xa0", " ") for text in problems()] == [
+        "A confirmation email has been due for 2 hours."
+    ]
+
+
+def test_a_failing_subscription_is_listed_with_its_last_error(admin_client: Client) -> None:
+    since = timezone.now() - timedelta(hours=3)
+    subscription = webhook()
+    failed = deliver(subscription)
+    for number, error in enumerate(["first reason", "last reason"]):
+        Attempt.objects.create(
+            delivery=failed,
+            number=number + 1,
+            trigger="scheduled",
+            started_at=timezone.now() + timedelta(seconds=number),
+            duration_ms=1,
+            outcome="failed",
+            error=error,
+        )
+    Subscription.objects.update(failing_since=timezone.now())
+    assert problems() == []
+
+    content = admin_client.get("/admin/").content.decode()
+    assert "last reason" in content
+    assert "first reason" not in content
+    assert f'href="/admin/subscriptions/subscription/{subscription.pk}/change/"' in content
+    assert f'href="/admin/accounts/application/{subscription.application_id}/change/"' in content
+
+    Subscription.objects.update(failing_since=since)
+    assert "has failed for 3" in problems()[0]
+
+
+def test_a_deleted_subscription_is_not_failing() -> None:
+    webhook()
+    now = timezone.now()
+    Subscription.objects.update(failing_since=now - timedelta(days=1), deleted_at=now)
+
+    assert front_page(now).failing == []
+    assert problems() == []
+
+
+def test_held_and_failed_deliveries_are_counted_and_nothing_is_stuck() -> None:
+    now = timezone.now()
+    deliver(webhook(), status="held", next_attempt_at=None)
+    deliver(webhook(), status="failed", next_attempt_at=None, finished_at=now)
+    deliver(webhook(), status="failed", next_attempt_at=None, finished_at=now - timedelta(days=2))
+
+    assert (figures()["Held"], figures()["Failed for good"]) == ("1", "1")
+    assert problems() == []
+
+
+def test_each_figure_leads_to_the_rows_that_it_counts(admin_client: Client) -> None:
+    now = timezone.now()
+    deliver(webhook(), next_attempt_at=now - timedelta(minutes=1))
+    deliver(webhook(), leased_until=now + timedelta(minutes=1))
+    deliver(webhook(), status="held", next_attempt_at=None)
+    deliver(webhook(), status="failed", next_attempt_at=None, finished_at=now)
+    Subscription.objects.filter(pk=webhook().pk).update(failing_since=now)
+    factories.emails(factories.application())
+
+    for figure in front_page(timezone.now()).figures:
+        if figure.url and "/change/" not in figure.url:
+            content = admin_client.get(figure.url).content.decode()
+            assert str(figure.value) == "1"
+            assert len(content.split('class="action-select"')) == 2 or "confirmation" in figure.url
+
+
+def test_figures_stop_counting_where_it_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openvolt_events.admin_front.MOST_COUNTED", 2)
+    subscription = webhook()
+    for _ in range(3):
+        deliver(subscription)
+
+    assert figures()["Due now"] == "2+"
+
+
+def test_who_may_not_see_deliveries_sees_no_figures(client: Client) -> None:
+    client.force_login(User.objects.create_user("clerk", is_staff=True))
+
+    content = client.get("/admin/").content.decode()
+
+    assert "stuck." not in content
+    assert "Due now" not in content
