@@ -17,7 +17,11 @@ from accounts.admin_lists import ChosenFilter
 from accounts.admin_pages import OperatorAdmin
 from accounts.models import ApiKey, Application, Scope, User
 
-admin.site.register(User, UserAdmin)
+
+@admin.register(User)
+class PersonAdmin(UserAdmin):
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return False  # what they did is history; without "active" they can't sign in
 
 
 @admin.register(Application)

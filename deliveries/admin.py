@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
@@ -50,6 +50,19 @@ from subscriptions.admin import RecipientAdmin, SubscriptionAdmin
 from subscriptions.models import Recipient, Subscription
 
 
+OUR_HEADERS = (
+    "webhook-",
+    "openvolt-",
+    "content-",
+    "accept",
+    "host",
+    "user-agent",
+    "message-id",
+    "subject",
+    "to",
+)
+
+
 class NextAttemptFilter(admin.SimpleListFilter):
     """The pending deliveries by what they wait for."""
 
@@ -62,13 +75,29 @@ class NextAttemptFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> QuerySet[Delivery]:
         now = timezone.now()
         pending = Delivery.objects.pending()
-        narrowed = {
+        chosen = {
             "due": Delivery.objects.due(now).order_by(),
             "in_flight": pending.filter(leased_until__gt=now),
             "later": pending.idle(now).filter(next_attempt_at__gt=now),
         }
-        chosen = narrowed.get(self.value() or "")
-        return queryset if chosen is None else queryset & chosen
+        return queryset & chosen.get(self.value() or "", queryset)
+
+
+class RequestFilter(admin.SimpleListFilter):
+    """The confirmation requests by whether an email is still to be sent."""
+
+    title = "next attempt"
+    parameter_name = "next"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
+        return [("due", "Due now"), ("later", "Later"), ("none", "None")]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[ConfirmationRequest]
+    ) -> QuerySet[ConfirmationRequest]:
+        now = timezone.now()
+        chosen = {"due": Q(due_at__lte=now), "later": Q(due_at__gt=now), "none": Q(due_at=None)}
+        return queryset.filter(chosen.get(self.value() or "", Q()))
 
 
 class FinishedFilter(PeriodFilter):
@@ -222,7 +251,7 @@ class AttemptAdmin(ReadOnlyAdmin):
                 )
             },
         ),
-        ("What was sent", {"fields": (column("request_headers", header_document, "headers"), "body")}),
+        ("What was sent", {"fields": ("sent_headers", "body")}),
         (
             "What came back",
             {
@@ -246,6 +275,16 @@ class AttemptAdmin(ReadOnlyAdmin):
         known = {name: attempt.timings[name] for name in order if attempt.timings.get(name) is not None}
         return lines(
             [f"{name.removesuffix('_ms').replace('_', ' ')} {milliseconds(known[name])}" for name in known]
+        )
+
+    @admin.display(description="headers")
+    def sent_headers(self, attempt: Attempt) -> str:
+        """With the values of our own headers; those of the owner's headers may be credentials."""
+        return header_document(
+            {
+                name: value if name.lower().startswith(OUR_HEADERS) else "(not shown)"
+                for name, value in attempt.request_headers.items()
+            }
         )
 
     @admin.display(description="body")
@@ -274,7 +313,7 @@ class ConfirmationRequestAdmin(ReadOnlyAdmin):
         column("error", plain),
     )
     list_select_related = ("recipient",)
-    list_filter = (CreatedFilter, ("due_at", admin.EmptyFieldListFilter), ("recipient", ChosenFilter))
+    list_filter = (CreatedFilter, RequestFilter, ("recipient", ChosenFilter))
     fields = (column("id", identity), column("recipient", link), *list_display[1:])
     search_ids = ("id", "recipient")
     search_texts = ("recipient__email__icontains",)

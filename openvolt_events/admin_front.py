@@ -138,7 +138,7 @@ def held_figure() -> Figure:
 
 def confirmations_figure(now: datetime) -> Figure:
     due = ConfirmationRequest.objects.filter(due_at__lte=now)
-    url = list_of("deliveries_confirmationrequest", due_at__isempty=0)
+    url = list_of("deliveries_confirmationrequest", next="due")
     return Figure("Confirmation emails due", count(due), url)
 
 

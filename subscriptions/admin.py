@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 from django.contrib.admin.options import InlineModelAdmin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html_join
@@ -24,6 +24,18 @@ class FailingFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Subscription]) -> QuerySet[Subscription]:
         return queryset & Subscription.objects.failing() if self.value() else queryset
+
+
+class DeletedFilter(admin.SimpleListFilter):
+    title = "existence"
+    parameter_name = "deleted"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
+        return [("no", "Existing"), ("yes", "Deleted")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Subscription]) -> QuerySet[Subscription]:
+        chosen = {"no": Q(deleted_at=None), "yes": ~Q(deleted_at=None)}
+        return queryset.filter(chosen.get(self.value() or "", Q()))
 
 
 class SecretInline(ReadOnlyInline):
@@ -70,7 +82,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
         "status",
         "channel",
         ("application", ChosenFilter),
-        ("deleted_at", admin.EmptyFieldListFilter),
+        DeletedFilter,
     )
     fields = (
         column("id", identity),

@@ -346,6 +346,17 @@ def test_an_attempt_shows_the_very_body_that_was_sent(admin_client: Client) -> N
     assert "dns 1 ms" in content
 
 
+def test_an_attempt_shows_our_headers_and_hides_what_the_owner_added(admin_client: Client) -> None:
+    sent = {"webhook-id": "the-id", "Authorization": "Bearer hush", "x-token": "hush, too"}
+    tried = attempt(delivery("failed"), request_headers=sent)
+
+    content = admin_client.get(reverse("admin:deliveries_attempt_change", args=[tried.pk])).content.decode()
+
+    assert "webhook-id: the-id" in content
+    assert "Authorization: (not shown)" in content
+    assert "hush" not in content
+
+
 @pytest.mark.parametrize(
     "body", ["<script>alert(1)</script>", "[" * 16000, "9" * 9000, '{"a": NaN}', "\ufffd\u202e"]
 )

@@ -1,3 +1,4 @@
+import re
 from datetime import timedelta
 
 import pytest
@@ -162,7 +163,7 @@ def test_each_figure_leads_to_the_rows_that_it_counts(admin_client: Client) -> N
         if figure.url and "/change/" not in figure.url:
             content = admin_client.get(figure.url).content.decode()
             assert str(figure.value) == "1"
-            assert len(content.split('class="action-select"')) == 2 or "confirmation" in figure.url
+            assert len(re.findall(r"<th class=\"field-", content)) == 1
 
 
 def test_figures_stop_counting_where_it_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,10 +130,10 @@ def test_history_can_not_be_added_changed_or_deleted(admin_client: Client, model
     assert 'class="addlink"' not in listed.split('id="content"')[1]
 
 
-def test_applications_and_keys_are_never_deleted(admin_client: Client) -> None:
+def test_applications_people_and_keys_are_never_deleted(admin_client: Client) -> None:
     populate(1)
 
-    for model in (Application, ApiKey):
+    for model in (Application, User, ApiKey):
         row = model._default_manager.first()
         assert row is not None
         assert admin_client.post(page_url(row, "delete"), {"post": "yes"}).status_code == 403
