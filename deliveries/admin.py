@@ -49,7 +49,6 @@ from events.models import Event
 from subscriptions.admin import RecipientAdmin, SubscriptionAdmin
 from subscriptions.models import Recipient, Subscription
 
-
 OUR_HEADERS = (
     "webhook-",
     "openvolt-",

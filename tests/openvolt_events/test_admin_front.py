@@ -131,6 +131,23 @@ def test_a_failing_subscription_is_listed_with_its_last_error(admin_client: Clie
     assert "has failed for 3" in problems()[0]
 
 
+def test_an_error_from_before_the_last_success_is_not_the_last_error() -> None:
+    subscription = webhook()
+    old = timezone.now() - timedelta(hours=1)
+    Attempt.objects.create(
+        delivery=deliver(subscription),
+        number=1,
+        trigger="scheduled",
+        started_at=old,
+        duration_ms=1,
+        outcome="failed",
+        error="long mended",
+    )
+    Subscription.objects.update(failing_since=timezone.now())
+
+    assert [row.error for row in front_page(timezone.now()).failing] == [""]
+
+
 def test_a_deleted_subscription_is_not_failing() -> None:
     webhook()
     now = timezone.now()

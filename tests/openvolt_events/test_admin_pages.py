@@ -275,3 +275,14 @@ def test_a_list_that_takes_the_database_too_long_is_given_up_in_words(
     assert answer.status_code == 503
     assert "There are too many rows to look through." in answer.content.decode()
     assert admin_client.get(list_url(Delivery)).status_code == 200
+
+
+@pytest.mark.parametrize("model", [Event, Delivery, Attempt, IdempotencyKey, Recipient, Subscription])
+def test_the_database_stops_counting_where_the_list_does(admin_client: Client, model: type[Model]) -> None:
+    with CaptureQueriesContext(connection) as captured:
+        admin_client.get(list_url(model))
+
+    table = model._meta.db_table
+    counts = [query["sql"] for query in captured if "COUNT(" in query["sql"] and table in query["sql"]]
+    assert len(counts) == 1
+    assert "LIMIT 10001" in counts[0]
