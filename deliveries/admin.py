@@ -49,16 +49,28 @@ from events.models import Event
 from subscriptions.admin import RecipientAdmin, SubscriptionAdmin
 from subscriptions.models import Recipient, Subscription
 
-OUR_HEADERS = (
-    "webhook-",
-    "openvolt-",
-    "content-",
-    "accept",
-    "host",
-    "user-agent",
-    "message-id",
-    "subject",
-    "to",
+OUR_HEADERS = frozenset(
+    [
+        "accept",
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "content-type",
+        "date",
+        "from",
+        "host",
+        "message-id",
+        "openvolt-attempt",
+        "openvolt-event-id",
+        "openvolt-trigger",
+        "reply-to",
+        "subject",
+        "to",
+        "user-agent",
+        "webhook-id",
+        "webhook-signature",
+        "webhook-timestamp",
+    ]
 )
 
 
@@ -281,7 +293,7 @@ class AttemptAdmin(ReadOnlyAdmin):
         """With the values of our own headers; those of the owner's headers may be credentials."""
         return header_document(
             {
-                name: value if name.lower().startswith(OUR_HEADERS) else "(not shown)"
+                name: value if name.lower() in OUR_HEADERS else "(not shown)"
                 for name, value in attempt.request_headers.items()
             }
         )

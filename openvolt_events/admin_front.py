@@ -46,7 +46,10 @@ class Failing:
 
 @dataclass(frozen=True)
 class FrontPage:
+    """`problems` keep the service from sending; `complaints` are about receivers, and it goes on trying."""
+
     problems: list[str]
+    complaints: list[str]
     figures: list[Figure]
     failing: list[Failing]
 
@@ -65,8 +68,8 @@ def front_page(now: datetime) -> FrontPage:
         problems=[
             *pulse_problems(heartbeat, now),
             *late_problems(oldest, now),
-            *failing_problems(failing, now),
         ],
+        complaints=list(failing_complaints(failing, now)),
         figures=[
             due_figure(now),
             oldest_figure(oldest, now),
@@ -119,7 +122,7 @@ def failing_figure(failing: list[Subscription], now: datetime) -> Figure:
         "Failing subscriptions",
         count(Subscription.objects.failing()),
         list_of("subscriptions_subscription", failing="yes"),
-        wrong=any(failing_problems(failing, now)),
+        wrong=any(failing_complaints(failing, now)),
     )
 
 
@@ -165,7 +168,7 @@ def late_problems(oldest: Delivery | None, now: datetime) -> Iterator[str]:
         yield f"A confirmation email has been due for {span(waiting.due_at, now)}."
 
 
-def failing_problems(failing: list[Subscription], now: datetime) -> Iterator[str]:
+def failing_complaints(failing: list[Subscription], now: datetime) -> Iterator[str]:
     """`failing` is in the order of since when."""
     if failing and failing[0].failing_since and now - failing[0].failing_since >= FAILING_LONG:
         name = Truncator(failing[0]).chars(60)

@@ -347,7 +347,7 @@ def test_an_attempt_shows_the_very_body_that_was_sent(admin_client: Client) -> N
 
 
 def test_an_attempt_shows_our_headers_and_hides_what_the_owner_added(admin_client: Client) -> None:
-    sent = {"webhook-id": "the-id", "Authorization": "Bearer hush", "x-token": "hush, too"}
+    sent = {"webhook-id": "the-id", "Authorization": "Bearer hush", "token": "hush, too"}
     tried = attempt(delivery("failed"), request_headers=sent)
 
     content = admin_client.get(reverse("admin:deliveries_attempt_change", args=[tried.pk])).content.decode()

@@ -119,16 +119,19 @@ def test_a_failing_subscription_is_listed_with_its_last_error(admin_client: Clie
             error=error,
         )
     Subscription.objects.update(failing_since=timezone.now())
-    assert problems() == []
+    assert front_page(timezone.now()).complaints == []
 
     content = admin_client.get("/admin/").content.decode()
+    assert "Nothing is stuck." in content
     assert "last reason" in content
     assert "first reason" not in content
     assert f'href="/admin/subscriptions/subscription/{subscription.pk}/change/"' in content
     assert f'href="/admin/accounts/application/{subscription.application_id}/change/"' in content
 
     Subscription.objects.update(failing_since=since)
-    assert "has failed for 3" in problems()[0]
+    content = admin_client.get("/admin/").content.decode()
+    assert "Nothing is stuck here, but a receiver is not answering as it should." in content
+    assert "has failed for 3" in content
 
 
 def test_an_error_from_before_the_last_success_is_not_the_last_error() -> None:
@@ -154,7 +157,7 @@ def test_a_deleted_subscription_is_not_failing() -> None:
     Subscription.objects.update(failing_since=now - timedelta(days=1), deleted_at=now)
 
     assert front_page(now).failing == []
-    assert problems() == []
+    assert front_page(now).complaints == []
 
 
 def test_held_and_failed_deliveries_are_counted_and_nothing_is_stuck() -> None:
