@@ -1,7 +1,6 @@
 """The operators' pages of deliveries and attempts, and what operators do, also to the rows of the floors below."""
 
 import dataclasses
-from collections.abc import Callable
 from datetime import datetime
 
 from django.contrib import admin
@@ -12,7 +11,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 
-from accounts.admin_actions import OperatorAction
 from accounts.admin_columns import (
     column,
     header_document,
@@ -29,49 +27,21 @@ from accounts.admin_columns import (
 )
 from accounts.admin_lists import ChosenFilter, CreatedFilter, PeriodFilter
 from accounts.admin_pages import ReadOnlyAdmin, ReadOnlyInline
+from deliveries.admin_actions import ASK_AGAIN, CANCEL, DELETE, PAUSE, REPLAY, RESUME, RETRY, SEND_TEST
 from deliveries.channels import Timings
 from deliveries.claiming import notification
-from deliveries.lifecycle import (
-    NotPossible,
-    ask_to_confirm,
-    cancel,
-    delete_subscription,
-    pause,
-    replay,
-    resume,
-    retry,
-    send_test,
-)
 from deliveries.models import Attempt, ConfirmationRequest, Delivery
-from deliveries.publishing import UnknownEventType
 from events.admin import EventAdmin
 from events.models import Event
 from subscriptions.admin import RecipientAdmin, SubscriptionAdmin
 from subscriptions.models import Recipient, Subscription
 
-OUR_HEADERS = frozenset(
-    [
-        "accept",
-        "accept-encoding",
-        "connection",
-        "content-length",
-        "content-type",
-        "date",
-        "from",
-        "host",
-        "message-id",
-        "openvolt-attempt",
-        "openvolt-event-id",
-        "openvolt-trigger",
-        "reply-to",
-        "subject",
-        "to",
-        "user-agent",
-        "webhook-id",
-        "webhook-signature",
-        "webhook-timestamp",
-    ]
-)
+OUR_HEADERS = {
+    *("accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"),
+    *("webhook-id", "webhook-timestamp", "webhook-signature"),
+    *("openvolt-event-id", "openvolt-attempt", "openvolt-trigger"),
+    *("date", "from", "message-id", "reply-to", "subject", "to"),
+}
 
 
 class NextAttemptFilter(admin.SimpleListFilter):
@@ -125,26 +95,6 @@ def next_attempt(at: datetime) -> SafeString:
 
 def event_link(event: Event) -> SafeString:
     return format_html('<a href="{}">{}</a>', page_of(event), event.type)
-
-
-RETRY = OperatorAction(
-    name="retry",
-    label="Retry now",
-    done="Due now",
-    act=retry,
-    refusals=(NotPossible,),
-    warning="Each of them is attempted at once, in place of its scheduled attempt.",
-    fits=lambda delivery: delivery.status != Delivery.Status.SUCCEEDED,
-)
-CANCEL = OperatorAction(
-    name="cancel",
-    label="Cancel",
-    done="Cancelled",
-    act=cancel,
-    refusals=(NotPossible,),
-    warning="There will be no further attempt, unless somebody retries them.",
-    fits=lambda delivery: delivery.status in (Delivery.Status.PENDING, Delivery.Status.HELD),
-)
 
 
 class AttemptInline(ReadOnlyInline):
@@ -330,97 +280,6 @@ class ConfirmationRequestAdmin(ReadOnlyAdmin):
     search_texts = ("recipient__email__icontains",)
     search_help_text = "A part of the recipient's address, or an id."
 
-
-def replay_to_all(event: Event, now: datetime) -> None:
-    if not replay(event, None, now):
-        raise NotPossible("No active subscription wants this event now.")
-
-
-def existing(act: Callable[[Subscription, datetime], object]) -> Callable[[Subscription, datetime], object]:
-    """The act, refused to a subscription that was deleted."""
-
-    def checked(subscription: Subscription, now: datetime) -> object:
-        if subscription.deleted_at is not None:
-            raise NotPossible("The subscription was deleted; only its history is left.")
-        return act(subscription, now)
-
-    return checked
-
-
-def pause_active(subscription: Subscription, now: datetime) -> None:
-    if not subscription.is_active:
-        raise NotPossible(f"The subscription is {subscription.status} already.")
-    pause(subscription, now, "Paused by the operators.")
-
-
-def resume_suspended(subscription: Subscription, now: datetime) -> None:
-    if subscription.is_active:
-        raise NotPossible("The subscription is active already.")
-    resume(subscription, now)
-
-
-def ask_again(recipient: Recipient, now: datetime) -> None:
-    if recipient.removed_at is not None:
-        raise NotPossible("The recipient was removed from the subscription.")
-    if recipient.status != Recipient.Status.UNCONFIRMED:
-        raise NotPossible(f"The recipient is {recipient.status}; only an unconfirmed one is asked.")
-    ask_to_confirm(recipient, now)
-
-
-REPLAY = OperatorAction(
-    name="replay",
-    label="Replay",
-    done="Told again",
-    act=replay_to_all,
-    refusals=(NotPossible,),
-    warning="Every active subscription that wants them now gets a new delivery of each.",
-)
-PAUSE = OperatorAction(
-    name="pause",
-    label="Pause",
-    done="Paused",
-    act=existing(pause_active),
-    refusals=(NotPossible,),
-    warning="Their deliveries are held, not lost, until somebody resumes them.",
-    fits=lambda subscription: subscription.is_active,
-)
-RESUME = OperatorAction(
-    name="resume",
-    label="Resume",
-    done="Resumed",
-    act=existing(resume_suspended),
-    refusals=(NotPossible,),
-    warning="What was held for them is due at once.",
-    fits=lambda subscription: subscription.deleted_at is None and not subscription.is_active,
-)
-SEND_TEST = OperatorAction(
-    name="send_test",
-    label="Send test",
-    done="Test sent to",
-    act=existing(lambda subscription, now: send_test(subscription, None, now)),
-    refusals=(NotPossible, UnknownEventType),
-    warning="Each gets the example of its first event type, as a real delivery marked as a test.",
-    fits=lambda subscription: subscription.is_active,
-)
-DELETE = OperatorAction(
-    name="delete",
-    label="Delete",
-    done="Deleted",
-    act=existing(delete_subscription),
-    refusals=(NotPossible,),
-    confirm_above=0,
-    warning="Nothing more is sent to them, what waits is cancelled, and this can't be undone. Their history stays.",
-    fits=lambda subscription: subscription.deleted_at is None,
-)
-ASK_AGAIN = OperatorAction(
-    name="ask_again",
-    label="Send confirmation again",
-    done="Confirmation email queued for",
-    act=ask_again,
-    refusals=(NotPossible,),
-    warning="Each gets the email with the link that confirms the address.",
-    fits=lambda recipient: recipient.status == Recipient.Status.UNCONFIRMED and recipient.removed_at is None,
-)
 
 admin.site.unregister((Event, Subscription, Recipient))
 
