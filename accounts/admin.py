@@ -1,6 +1,5 @@
 """The operators' pages of applications, people and keys."""
 
-from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -48,15 +47,11 @@ def condition(key: ApiKey) -> str:
     return "valid" if key.is_valid(timezone.now()) else "expired"
 
 
-def revoke(key: ApiKey, now: datetime) -> None:
-    ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=now)
-
-
 REVOKE = OperatorAction(
     name="revoke",
     label="Revoke",
     done="Revoked",
-    act=revoke,
+    act=ApiKey.revoke,
     confirm_above=0,
     warning="Programs that use these keys are refused at once. A revoked key can't be made valid again.",
     fits=lambda key: key.revoked_at is None,

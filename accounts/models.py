@@ -122,5 +122,9 @@ class ApiKey(models.Model):
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)" if self.name else f"{self.prefix}…"
 
+    def revoke(self, now: datetime) -> None:
+        """Refuse it from now on; a second time changes nothing."""
+        ApiKey.objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=now)
+
     def is_valid(self, now: datetime) -> bool:
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)

@@ -4,13 +4,15 @@ A change of a subscription's state locks its row FOR UPDATE: publishers, who loc
 Deliveries that a worker holds are left to it; settling looks at the subscription's state itself.
 """
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
 
+from accounts.limits import check_room
 from deliveries.models import ConfirmationRequest, Delivery, Trigger
 from deliveries.publishing import (
     checked,
@@ -30,13 +32,38 @@ class NotPossible(Exception):
 
 
 def create_subscription(subscription: Subscription, emails: Iterable[str], now: datetime) -> str | None:
-    """Save a new subscription with its first signing secret, or its recipients; returns the secret."""
+    """Save a new subscription with its first signing secret, or its recipients; returns the secret.
+
+    Raises LimitReached when the application has enough of them.
+    """
     with transaction.atomic():
+        application = subscription.application
+        check_room(application, application.subscriptions.existing(), "MAX_SUBSCRIPTIONS")
         subscription.save(force_insert=True)
         if subscription.channel == Channel.EMAIL:
             set_recipients(subscription, emails, now)
             return None
         return SigningSecret.objects.create(subscription=subscription, created_at=now).secret
+
+
+def change_subscription(
+    subscription: Subscription, values: Mapping[str, Any], emails: Iterable[str] | None, now: datetime
+) -> None:
+    """Set these fields, and with `emails` the recipients. Deliveries that are under way go on as they are."""
+    with transaction.atomic():
+        for name, value in values.items():
+            setattr(subscription, name, value)
+        names = ["encrypted_headers" if name == "headers" else name for name in values]
+        subscription.save(update_fields=[*names, "updated_at"])
+        if emails is not None:
+            set_recipients(subscription, emails, now)
+
+
+def rotate_secret(subscription: Subscription, overlap: timedelta, now: datetime) -> str:
+    """A new signing secret; the ones before sign beside it for `overlap`. Returns the new one."""
+    with transaction.atomic():
+        lock(subscription.id)
+        return SigningSecret.objects.rotate(subscription, overlap, now)
 
 
 def set_recipients(subscription: Subscription, emails: Iterable[str], now: datetime) -> None:

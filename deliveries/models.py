@@ -12,6 +12,7 @@ from events.models import Event
 from subscriptions.models import Channel, Recipient, Subscription
 
 HEARTBEAT_FRESH = timedelta(minutes=3)
+LATE = timedelta(minutes=5)  # a due delivery that waits longer is stuck
 
 
 class Trigger(models.TextChoices):

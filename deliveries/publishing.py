@@ -41,14 +41,17 @@ class IdempotencyConflict(ValueError):
 
 @dataclass(frozen=True)
 class Change:
-    """One change to be published. `occurred_at` is aware; None means now."""
+    """One change to be published. `occurred_at` is aware; None means now.
+
+    `fingerprint` stands for what the idempotency key names, when that is more than this change: a whole batch.
+    """
 
     application: Application
     type: str
     payload: Any
     occurred_at: datetime | None = None
     idempotency_key: str | None = None
-    test: bool = False
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,6 @@ def prepare(change: Change, index: int, now: datetime) -> Event:
             occurred_at=change.occurred_at or now,
             created_at=now,
             payload=checked(change.type, change.payload),
-            test=change.test,
         )
     except ValueError as reason:
         raise ItemRefused(index, reason) from None
@@ -134,7 +136,7 @@ def reserve_keys(changes: Sequence[Change], events: Sequence[Event]) -> list[Pub
             continue
         asked = IdempotencyKey(
             key=change.idempotency_key,
-            fingerprint=fingerprint(change, event),
+            fingerprint=change.fingerprint or fingerprint(change, event),
             event=event,
             created_at=event.created_at,
         )

@@ -45,21 +45,17 @@ class EventType:
 def described(fault: ValidationError) -> PayloadError:
     """A fault of jsonschema in our words. It quotes no value: payloads can be large."""
     pointer = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in fault.absolute_path)
-    if fault.validator == "required":
-        name = next(name for name in fault.validator_value if fault.message.startswith(repr(name)))
-        return PayloadError(f"{pointer}/{name}", f"{name!r} is missing; add it.", "required")
-    if fault.validator == "type":
-        wanted = (
-            fault.validator_value
-            if isinstance(fault.validator_value, str)
-            else " or ".join(fault.validator_value)
-        )
-        return PayloadError(pointer, f"This is {json_type(fault.instance)}; send {wanted}.", "type")
-    if fault.validator == "anyOf":
-        choices = sorted({name for choice in fault.validator_value for name in choice.get("required", [])})
-        return PayloadError(
-            pointer, f"One of {', '.join(map(repr, choices))} is missing; add it.", "required"
-        )
+    rule: Any = fault.validator_value
+    match fault.validator:
+        case "required":
+            name = next(name for name in rule if fault.message.startswith(repr(name)))
+            return PayloadError(f"{pointer}/{name}", f"{name!r} is missing; add it.", "required")
+        case "type":
+            wanted = rule if isinstance(rule, str) else " or ".join(rule)
+            return PayloadError(pointer, f"This is {json_type(fault.instance)}; send {wanted}.", "type")
+        case "anyOf":
+            choices = sorted({repr(name) for choice in rule for name in choice.get("required", [])})
+            return PayloadError(pointer, f"One of {', '.join(choices)} is missing; add it.", "required")
     return PayloadError(
         pointer, f"This breaks the rule {fault.validator!r} of the schema.", str(fault.validator)
     )

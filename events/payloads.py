@@ -5,12 +5,15 @@ Python's parser lets through what JSON text (RFC 8259) can't say: numbers beyond
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
 
 from events.event_types import PayloadError
+
+MOST_BITS = sys.float_info.max_exp  # of an integer that a double can come near to
 
 
 class PayloadRefused(ValueError):
@@ -35,16 +38,20 @@ def encode(payload: Any) -> str:
     return text
 
 
-def unrepresentable(value: Any, pointer: str = "") -> Iterator[PayloadError]:
-    """Each place of the payload that JSON or PostgreSQL can't hold, in order."""
-    if isinstance(value, str):
+def unrepresentable(value: Any, pointer: str = "", depth: int = 0) -> Iterator[PayloadError]:
+    """Each place of the payload that JSON, PostgreSQL or a receiver's parser can't hold, in order."""
+    if depth > settings.MAX_PAYLOAD_DEPTH:
+        limit = settings.MAX_PAYLOAD_DEPTH
+        yield PayloadError(pointer, f"This is nested deeper than {limit} (MAX_PAYLOAD_DEPTH).", "too_deep")
+    elif isinstance(value, str):
         if problem := text_problem(value):
             yield PayloadError(pointer, *problem)
     elif isinstance(value, float):
         if not math.isfinite(value):
-            yield PayloadError(
-                pointer, "The number is too large for a double; send it as a string.", "number"
-            )
+            yield too_large(pointer)
+    elif isinstance(value, int):
+        if value.bit_length() > MOST_BITS:
+            yield too_large(pointer)
     elif isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
@@ -52,12 +59,18 @@ def unrepresentable(value: Any, pointer: str = "") -> Iterator[PayloadError]:
             elif problem := text_problem(key):
                 yield PayloadError(pointer, *problem)
             else:
-                yield from unrepresentable(item, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}")
+                yield from unrepresentable(
+                    item, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}", depth + 1
+                )
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from unrepresentable(item, f"{pointer}/{index}")
-    elif value is not None and not isinstance(value, int | bool):
+            yield from unrepresentable(item, f"{pointer}/{index}", depth + 1)
+    elif value is not None:
         yield PayloadError(pointer, f"A {type(value).__name__} is no JSON value; convert it first.", "type")
+
+
+def too_large(pointer: str) -> PayloadError:
+    return PayloadError(pointer, "The number is too large for a double; send it as a string.", "number")
 
 
 def text_problem(text: str) -> tuple[str, str] | None:

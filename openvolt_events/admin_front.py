@@ -11,13 +11,12 @@ from django.utils.timesince import timesince
 
 from accounts.admin_columns import list_of, page_of
 from accounts.admin_lists import Count, count_up_to, earliest_id
-from deliveries.models import Attempt, ConfirmationRequest, Delivery, Heartbeat
+from deliveries.models import LATE, Attempt, ConfirmationRequest, Delivery, Heartbeat
 from subscriptions.models import Subscription
 
 MOST_COUNTED = 1000
 MOST_FAILING = 10
 DELIVERIES_LOOKED_AT = 100
-LATE = timedelta(minutes=5)  # a due delivery that waits longer is stuck
 FAILING_LONG = timedelta(hours=1)  # an hour of failures is more than a receiver's restart
 
 

@@ -16,6 +16,8 @@ import structlog
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
+from openvolt_events import __version__
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
 
@@ -100,9 +102,9 @@ except (ValueError, KeyError):  # an unknown scheme, a port that is no number
     raise ImproperlyConfigured(
         "DATABASE_URL can't be read; set it like postgres://user:password@host:5432/name."
     ) from None
-if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
+if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql" or not DATABASES["default"]["NAME"]:
     raise ImproperlyConfigured(
-        "DATABASE_URL names another engine; set it to postgres://user:password@host:5432/name."
+        "DATABASE_URL names no PostgreSQL database; set it to postgres://user:password@host:5432/name."
     )
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -174,6 +176,7 @@ WHITENOISE_USE_FINDERS = True
 
 # Sending
 
+USER_AGENT = f"Openvolt-Events/{__version__}"
 WEBHOOK_TIMEOUT = timedelta(seconds=env_number("WEBHOOK_TIMEOUT", 15, 0.1, 300))
 WEBHOOK_CA_BUNDLE = env("WEBHOOK_CA_BUNDLE")
 if WEBHOOK_CA_BUNDLE and not Path(WEBHOOK_CA_BUNDLE).is_file():
@@ -188,6 +191,10 @@ except ValueError as error:
     ) from None
 
 
+MAX_RETRY_STEPS = 20
+LONGEST_RETRIES = timedelta(days=14)
+
+
 def retry_schedule(text: str) -> list[timedelta]:
     try:
         steps = [timedelta(seconds=float(step)) for step in text.split(",")]
@@ -195,9 +202,9 @@ def retry_schedule(text: str) -> list[timedelta]:
         steps = []
     if (
         not steps
-        or len(steps) > 20
+        or len(steps) > MAX_RETRY_STEPS
         or min(steps) < timedelta(0)
-        or sum(steps, timedelta()) > timedelta(days=14)
+        or sum(steps, timedelta()) > LONGEST_RETRIES
     ):
         raise ImproperlyConfigured(
             f"RETRY_SCHEDULE is {text!r}; set it to at most 20 waits in seconds, 14 days in all, like 5,300,1800."
@@ -218,7 +225,7 @@ def email_settings(url: str) -> dict[str, object]:
     if parts.scheme in {"smtp", "smtp+tls", "smtp+ssl", "smtps"} and parts.hostname:
         implicit_tls = parts.scheme in {"smtp+ssl", "smtps"}
         return {
-            "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+            "EMAIL_BACKEND": "deliveries.channels.smtp.EmailBackend",
             "EMAIL_HOST": parts.hostname,
             "EMAIL_PORT": parts.port or (465 if implicit_tls else 587 if parts.scheme == "smtp+tls" else 25),
             "EMAIL_HOST_USER": unquote(parts.username or ""),
@@ -304,6 +311,7 @@ Q_CLUSTER = {
 # Limits of the public API (contract, section 5)
 
 MAX_PAYLOAD_BYTES = 1024 * 1024
+MAX_PAYLOAD_DEPTH = 100
 MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_BATCH_EVENTS = 1000
 MAX_SUBSCRIPTIONS = 100
@@ -317,11 +325,41 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["openvolt_events.api.authentication.HasApplicationKey"],
     "DEFAULT_PARSER_CLASSES": ["openvolt_events.api.json.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["openvolt_events.api.json.JSONRenderer"],
-    "DEFAULT_PAGINATION_CLASS": "openvolt_events.api.pagination.NewestFirst",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "openvolt_events.api.json.AlwaysJSON",
+    "DEFAULT_METADATA_CLASS": None,
+    "URL_FORMAT_OVERRIDE": None,
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "openvolt_events.api.problems.exception_handler",
     "UNAUTHENTICATED_USER": None,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Openvolt Events",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    "DESCRIPTION": "Tells applications what changes on the Openvolt platform, by signed webhook and by email.",
+    "SERVERS": [{"url": PUBLIC_URL}],
+    "SCHEMA_PATH_PREFIX": "/v1",
+    "SCHEMA_PATH_PREFIX_TRIM": False,
+    "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "DISABLE_ERRORS_AND_WARNINGS": False,
+    "PREPROCESSING_HOOKS": ["openvolt_events.api.schema.only_api"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "openvolt_events.api.schema.describe_problems",
+        "openvolt_events.api.schema.describe_notifications",
+    ],
+    "ENUM_NAME_OVERRIDES": {
+        "EventTypeName": "openvolt_events.api.schema.EVENT_TYPE_CHOICES",
+        "DeliveryStatus": "deliveries.models.Delivery.Status",
+        "Trigger": "deliveries.models.Trigger",
+        "Outcome": "deliveries.models.Attempt.Outcome",
+        "SubscriptionStatus": "subscriptions.models.Subscription.Status",
+        "RecipientStatus": "subscriptions.models.Recipient.Status",
+        "Channel": "subscriptions.models.Channel",
+        "Scope": "accounts.models.Scope",
+    },
 }
 
 # Security
@@ -358,12 +396,20 @@ LOGGING = {
                 *(
                     [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
                     if LOG_FORMAT == "json"
-                    else [structlog.dev.ConsoleRenderer(colors=False)]
+                    else [
+                        structlog.dev.ConsoleRenderer(
+                            colors=False, exception_formatter=structlog.dev.plain_traceback
+                        )
+                    ]
                 ),
             ],
         }
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structlog"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
-    "loggers": {"django-q": {"level": "WARNING"}},
+    "loggers": {
+        "django-q": {"level": "WARNING"},
+        "django.request": {"level": "ERROR"},  # each 4xx is the caller's, and has said so
+        "urllib3": {"level": "ERROR"},  # warns about receivers' malformed answers, with whole URLs
+    },
 }

@@ -1,0 +1,64 @@
+"""Making and rotating an application's API keys. A rotation is a change that the application is told of."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from accounts.limits import check_room
+from accounts.models import ApiKey, Application
+from deliveries.channels import event_timestamp
+from deliveries.lifecycle import NotPossible
+from deliveries.publishing import publish
+
+
+def issue_api_key(
+    application: Application, now: datetime, *, name: str, scopes: Sequence[str], expires_at: datetime | None
+) -> tuple[ApiKey, str]:
+    """A new key of the application, and the key itself, which can't be had again. Raises LimitReached."""
+    with transaction.atomic():
+        check_room(application, application.api_keys.valid(now), "MAX_API_KEYS")
+        return ApiKey.objects.issue(
+            kind=ApiKey.Kind.APPLICATION,
+            application=application,
+            name=name,
+            scopes=scopes,
+            expires_at=expires_at,
+        )
+
+
+def rotate_api_key(key: ApiKey, overlap: timedelta, by: str, now: datetime) -> tuple[ApiKey, str]:
+    """Replace an application's key by a new one with the same name, scopes and expiry, and publish `api_keys.rotated`.
+
+    The old key lives on for `overlap`, or until it expires by itself. `by` says who did it, for people.
+    Raises LimitReached, and NotPossible when the key is no longer valid.
+    """
+    with transaction.atomic():
+        old = ApiKey.objects.select_for_update(of=("self",)).select_related("application").get(pk=key.pk)
+        if not old.is_valid(now) or old.application is None:
+            raise NotPossible("This API key is no longer valid; make a new one.")
+        expires_at = old.expires_at
+        old.expires_at = min(now + overlap, expires_at or now + overlap)
+        old.save(update_fields=["expires_at"])
+        check_room(old.application, old.application.api_keys.valid(now).exclude(pk=old.pk), "MAX_API_KEYS")
+        new = ApiKey.objects.issue(
+            kind=old.kind,
+            application=old.application,
+            name=old.name,
+            scopes=old.scopes,
+            expires_at=expires_at,
+        )
+        publish(old.application, "api_keys.rotated", rotation(old, by, now), now)
+        return new
+
+
+def rotation(old: ApiKey, by: str, now: datetime) -> dict[str, str | None]:
+    """The event's payload: which key was replaced, never the key itself."""
+    return {
+        "api_key_id": str(old.id),
+        "prefix": old.prefix,
+        "name": old.name,
+        "rotated_by": by,
+        "rotated_at": event_timestamp(now),
+        "old_key_expires_at": event_timestamp(old.expires_at) if old.expires_at else None,
+    }

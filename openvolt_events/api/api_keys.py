@@ -1,0 +1,132 @@
+"""/v1/api-keys: the application's own keys. A key itself is shown once; afterwards only its first letters."""
+
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import generics, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.models import ApiKey, Scope
+from deliveries.api_keys import issue_api_key, rotate_api_key
+from openvolt_events.api.authentication import HasApplicationKey, application_of
+from openvolt_events.api.fields import StrictSerializer, Timestamp, overlap_seconds
+from openvolt_events.api.views import OfApplication, StrictList, StrictView, checked_input
+
+
+class ApiKeyAnswer(serializers.ModelSerializer):
+    scopes = serializers.ListField(child=serializers.ChoiceField(Scope.choices))
+    created_at = Timestamp()
+    last_used_at = Timestamp(allow_null=True)
+    expires_at = Timestamp(allow_null=True)
+
+    class Meta:
+        model = ApiKey
+        fields: tuple[str, ...] = (
+            "id",
+            "name",
+            "prefix",
+            "scopes",
+            "created_at",
+            "last_used_at",
+            "expires_at",
+        )
+        read_only_fields = fields
+
+
+class NewApiKeyAnswer(ApiKeyAnswer):
+    api_key = serializers.CharField(help_text="The key, shown only now.")
+
+    class Meta(ApiKeyAnswer.Meta):
+        fields: tuple[str, ...] = (*ApiKeyAnswer.Meta.fields, "api_key")
+        read_only_fields = fields
+
+
+class NewApiKey(StrictSerializer):
+    name = serializers.CharField(max_length=200, default="", allow_blank=True)
+    scopes = serializers.ListField(
+        child=serializers.ChoiceField(Scope.choices),
+        default=[Scope.READ, Scope.WRITE],
+        allow_empty=False,
+        max_length=len(Scope),
+    )
+    expires_at = Timestamp(default=None, allow_null=True)
+
+    def validate_expires_at(self, moment: datetime | None) -> datetime | None:
+        if moment is not None and moment <= timezone.now():
+            raise serializers.ValidationError("This moment has passed; choose a later one.", "past")
+        return moment
+
+
+class KeyOverlap(StrictSerializer):
+    overlap_seconds = overlap_seconds(default=0)
+
+
+def keys_of(request: Request) -> QuerySet[ApiKey]:
+    return ApiKey.objects.valid(timezone.now()).filter(application=application_of(request))
+
+
+def found(request: Request, id: UUID) -> ApiKey:
+    key: ApiKey = generics.get_object_or_404(keys_of(request), id=id)
+    return key
+
+
+def made(row: ApiKey, key: str) -> dict[str, Any]:
+    return {**ApiKeyAnswer(row).data, "api_key": key}
+
+
+@extend_schema_view(get=extend_schema(operation_id="list_api_keys", summary="List the keys that are valid"))
+class ApiKeys(OfApplication, StrictList):
+    permission_classes = (HasApplicationKey,)
+    queryset = ApiKey.objects.all()
+    serializer_class = ApiKeyAnswer
+
+    def get_queryset(self) -> QuerySet[ApiKey]:
+        return super().get_queryset() & ApiKey.objects.valid(timezone.now())
+
+    @extend_schema(
+        operation_id="create_api_key",
+        summary="Make a key",
+        request=NewApiKey,
+        responses={201: NewApiKeyAnswer},
+    )
+    def post(self, request: Request) -> Response:
+        values = checked_input(NewApiKey, request)
+        row, key = issue_api_key(application_of(request), timezone.now(), **values)
+        return Response(made(row, key), HTTPStatus.CREATED)
+
+
+class SingleApiKey(StrictView):
+    permission_classes = (HasApplicationKey,)
+
+    @extend_schema(
+        operation_id="revoke_api_key",
+        summary="Revoke a key",
+        description="It is refused from now on.",
+        responses={204: None},
+    )
+    def delete(self, request: Request, id: UUID) -> Response:
+        found(request, id).revoke(timezone.now())
+        return Response(status=HTTPStatus.NO_CONTENT)
+
+
+class RotateApiKey(StrictView):
+    permission_classes = (HasApplicationKey,)
+
+    @extend_schema(
+        operation_id="rotate_api_key",
+        summary="Replace a key by a new one",
+        description="The old key lives on for `overlap_seconds`. Publishes `api_keys.rotated`.",
+        request=KeyOverlap,
+        responses={200: NewApiKeyAnswer},
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        key = found(request, id)
+        overlap = timedelta(seconds=checked_input(KeyOverlap, request)["overlap_seconds"])
+        by = f"API key {request.auth}"
+        return Response(made(*rotate_api_key(key, overlap, by, timezone.now())))

@@ -1,0 +1,177 @@
+"""/v1/deliveries: who was told what, each attempt, and when the next one is due."""
+
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Prefetch, QuerySet
+from django.utils import timezone
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
+from rest_framework import generics, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from deliveries.channels import RESPONSE_LIMIT
+from deliveries.claiming import notification
+from deliveries.lifecycle import cancel, retry
+from deliveries.models import Attempt, Delivery, Trigger
+from events.event_types import EVENT_TYPES
+from openvolt_events.api.authentication import HasApplicationKey, application_of
+from openvolt_events.api.fields import Nothing, Timestamp
+from openvolt_events.api.views import OfApplication, StrictList, StrictView, checked_input
+from subscriptions.models import Channel
+
+MOST_ATTEMPTS = 200
+
+
+class DeliverySummary(serializers.ModelSerializer):
+    """A delivery without its attempts."""
+
+    type = serializers.ChoiceField(sorted(EVENT_TYPES), source="event.type")
+    recipient = serializers.EmailField(source="recipient.email", default=None, allow_null=True)
+    test = serializers.BooleanField()
+    next_attempt_at = Timestamp(allow_null=True)
+    created_at = Timestamp()
+    finished_at = Timestamp(allow_null=True)
+
+    class Meta:
+        model = Delivery
+        fields: tuple[str, ...] = (
+            *(
+                "id",
+                "subscription_id",
+                "event_id",
+                "type",
+                "channel",
+                "recipient",
+                "status",
+                "trigger",
+                "test",
+            ),
+            *("attempt_count", "next_attempt_at", "created_at", "finished_at"),
+        )
+        read_only_fields = fields
+
+
+class TimingsOfAttempt(serializers.Serializer):
+    dns_ms = serializers.FloatField(allow_null=True)
+    connect_ms = serializers.FloatField(allow_null=True)
+    tls_ms = serializers.FloatField(allow_null=True)
+    first_byte_ms = serializers.FloatField(allow_null=True)
+    total_ms = serializers.FloatField(allow_null=True)
+
+
+class AttemptOfDelivery(serializers.ModelSerializer):
+    """One try: what was sent, what came back. Bodies are cut at 16 KiB, and say so."""
+
+    started_at = Timestamp()
+    timings = TimingsOfAttempt()
+    request_headers = serializers.DictField(child=serializers.CharField())
+    request_body = serializers.SerializerMethodField()
+    request_truncated = serializers.SerializerMethodField()
+    response_headers = serializers.DictField(child=serializers.CharField())
+
+    class Meta:
+        model = Attempt
+        fields: tuple[str, ...] = (
+            *("number", "trigger", "started_at", "duration_ms", "timings", "outcome", "status_code", "error"),
+            *("request_headers", "request_body", "request_truncated"),
+            *("response_headers", "response_body", "response_truncated", "remote_ip"),
+        )
+        read_only_fields = fields
+
+    def get_request_body(self, attempt: Attempt) -> str:
+        body: bytes = self.context["body"]
+        return body[:RESPONSE_LIMIT].decode(errors="replace")
+
+    def get_request_truncated(self, attempt: Attempt) -> bool:
+        return len(self.context["body"]) > RESPONSE_LIMIT
+
+
+class WholeDelivery(DeliverySummary):
+    attempts = serializers.SerializerMethodField()
+
+    class Meta(DeliverySummary.Meta):
+        fields: tuple[str, ...] = (*DeliverySummary.Meta.fields, "attempts")
+        read_only_fields = fields
+
+    @extend_schema_field(AttemptOfDelivery(many=True))
+    def get_attempts(self, delivery: Any) -> Any:
+        body = notification(delivery, attempt=0, trigger=Trigger.SCHEDULED).body()
+        return AttemptOfDelivery(delivery.newest_attempts[::-1], many=True, context={"body": body}).data
+
+
+class DeliveryFilter(filters.FilterSet):
+    subscription_id = filters.UUIDFilter("subscription")
+    event_id = filters.UUIDFilter("event")
+    type = filters.ChoiceFilter("event__type", choices=[(name, name) for name in EVENT_TYPES])
+    status = filters.ChoiceFilter(choices=Delivery.Status.choices)
+    channel = filters.ChoiceFilter(choices=Channel.choices)
+    created_after = filters.IsoDateTimeFilter("created_at", "gt")
+    created_before = filters.IsoDateTimeFilter("created_at", "lt")
+
+
+def deliveries_of(request: Request) -> QuerySet[Delivery]:
+    return Delivery.objects.filter(application=application_of(request)).select_related("event", "recipient")
+
+
+@extend_schema_view(get=extend_schema(operation_id="list_deliveries", summary="List deliveries"))
+class Deliveries(OfApplication, StrictList):
+    """The application's deliveries, newest first; the attempts are in the single delivery."""
+
+    permission_classes = (HasApplicationKey,)
+    queryset = Delivery.objects.select_related("event", "recipient").defer("event__payload")
+    serializer_class = DeliverySummary
+    filterset_class = DeliveryFilter
+
+
+class SingleDelivery(OfApplication, generics.RetrieveAPIView, StrictView):
+    newest = Attempt.objects.order_by("-number")[:MOST_ATTEMPTS]
+
+    permission_classes = (HasApplicationKey,)
+    queryset = Delivery.objects.select_related("event", "recipient").prefetch_related(
+        Prefetch("attempts", newest, to_attr="newest_attempts")
+    )
+    serializer_class = WholeDelivery
+    lookup_field = "id"
+
+    @extend_schema(
+        operation_id="get_delivery",
+        summary="Get a delivery with its attempts",
+        description=f"Oldest first, the last {MOST_ATTEMPTS} of them.",
+    )
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+
+class DeliveryRetry(StrictView):
+    permission_classes = (HasApplicationKey,)
+
+    @extend_schema(
+        operation_id="retry_delivery",
+        summary="Try a delivery again now",
+        description="In place of the scheduled attempt; also when it has failed or was cancelled. A succeeded one "
+        "answers 409: replay its event.",
+        request=None,
+        responses={202: DeliverySummary},
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        delivery = generics.get_object_or_404(deliveries_of(request), id=id)
+        checked_input(Nothing, request)
+        return Response(DeliverySummary(retry(delivery, timezone.now())).data, HTTPStatus.ACCEPTED)
+
+
+class DeliveryCancel(StrictView):
+    permission_classes = (HasApplicationKey,)
+
+    @extend_schema(
+        operation_id="cancel_delivery",
+        summary="Make no further attempt of a delivery",
+        request=None,
+        responses={200: DeliverySummary},
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        delivery = generics.get_object_or_404(deliveries_of(request), id=id)
+        checked_input(Nothing, request)
+        return Response(DeliverySummary(cancel(delivery, timezone.now())).data)

@@ -1,0 +1,283 @@
+"""/v1/events: what happened, published by the platform and read by the application that it concerns."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Prefetch
+from django.utils import timezone
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view, inline_serializer
+from rest_framework import generics, serializers
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.models import Application
+from deliveries.lifecycle import replay
+from deliveries.models import Delivery
+from deliveries.publishing import Change, ItemRefused, Published, UnknownEventType, publish_many
+from events.event_types import EVENT_TYPES
+from events.models import Event
+from events.payloads import PayloadRefused
+from openvolt_events.api.authentication import HasApplicationKey, HasPlatformKey, application_of
+from openvolt_events.api.deliveries import DeliverySummary
+from openvolt_events.api.fields import AnyJSON, StrictSerializer, Timestamp
+from openvolt_events.api.problems import InvalidInput, NoSuchId, error_at
+from openvolt_events.api.views import OfApplication, StrictList, StrictView, checked_input
+from subscriptions.models import Subscription
+
+LONGEST_KEY = 255
+MOST_DELIVERIES = 200  # in an event's own answer; /v1/deliveries?event_id= has all
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="Makes it safe to send the same again: what it answered first, with `idempotent-replayed: true`.",
+)
+
+Name = tuple[
+    str | None, str | None
+]  # an idempotency key, and the fingerprint of what it names, if more than one event
+
+
+class EventSummary(serializers.ModelSerializer):
+    type = serializers.ChoiceField(sorted(EVENT_TYPES))
+    occurred_at = Timestamp()
+    created_at = Timestamp()
+
+    class Meta:
+        model = Event
+        fields: tuple[str, ...] = ("id", "application_id", "type", "occurred_at", "created_at", "test")
+        read_only_fields = fields
+
+
+class PublishedEvent(EventSummary):
+    payload = AnyJSON(source="payload_json")
+
+    class Meta(EventSummary.Meta):
+        fields: tuple[str, ...] = (*EventSummary.Meta.fields, "payload")
+        read_only_fields = fields
+
+
+class WholeEvent(PublishedEvent):
+    deliveries = DeliverySummary(many=True, source="newest_deliveries")
+
+    class Meta(PublishedEvent.Meta):
+        fields: tuple[str, ...] = (*PublishedEvent.Meta.fields, "deliveries")
+        read_only_fields = fields
+
+
+class NewEvent(StrictSerializer):
+    application_id = serializers.UUIDField()
+    type = serializers.CharField(max_length=100, trim_whitespace=False)
+    payload = AnyJSON()
+    occurred_at = Timestamp(required=False)
+
+
+class NewEventOfBatch(NewEvent):
+    idempotency_key = serializers.CharField(max_length=LONGEST_KEY, required=False)
+
+
+class Batch(StrictSerializer):
+    events = NewEventOfBatch(  # type: ignore[call-arg]  # many=True makes it a ListSerializer
+        many=True,
+        allow_empty=False,
+        max_length=settings.MAX_BATCH_EVENTS,
+        error_messages={
+            "max_length": "A batch has at most {max_length} events (MAX_BATCH_EVENTS). Send several batches."
+        },
+    )
+
+
+PublishedBatch = inline_serializer("PublishedBatch", {"data": PublishedEvent(many=True)})
+DeliveriesMade = inline_serializer("DeliveriesMade", {"data": DeliverySummary(many=True)})
+
+
+class ReplayRequest(StrictSerializer):
+    subscription_ids = serializers.ListField(
+        child=serializers.UUIDField(),
+        required=False,
+        allow_empty=False,
+        max_length=settings.MAX_SUBSCRIPTIONS,
+    )
+
+
+class EventFilter(filters.FilterSet):
+    type = filters.ChoiceFilter(choices=[(name, name) for name in EVENT_TYPES])
+    occurred_after = filters.IsoDateTimeFilter("occurred_at", "gt")
+    occurred_before = filters.IsoDateTimeFilter("occurred_at", "lt")
+
+
+@extend_schema_view(get=extend_schema(operation_id="list_events", summary="List events"))
+class Events(OfApplication, StrictList):
+    """What happened to the application, newest first; the payload is in the single event."""
+
+    queryset = Event.objects.defer("payload")
+    serializer_class = EventSummary
+    filterset_class = EventFilter
+
+    def get_permissions(self) -> list[BasePermission]:
+        return [HasPlatformKey() if self.request.method == "POST" else HasApplicationKey()]
+
+    @extend_schema(
+        operation_id="publish_event",
+        summary="Publish an event",
+        description="Answers once the event and its deliveries are committed.",
+        request=NewEvent,
+        parameters=[IDEMPOTENCY_KEY],
+        responses={201: PublishedEvent, 200: PublishedEvent},
+    )
+    def post(self, request: Request) -> Response:
+        item = checked_input(NewEvent, request)
+        [published] = publish_items([item], [(idempotency_key(request), None)], "")
+        return publish_response(PublishedEvent(published.event).data, published.replayed)
+
+
+class EventBatch(StrictView):
+    permission_classes = (HasPlatformKey,)
+
+    @extend_schema(
+        operation_id="publish_events",
+        summary="Publish up to 1000 events, all or none",
+        description="A payload that breaks its schema refuses the whole batch; `errors` point at the item.",
+        request=Batch,
+        parameters=[IDEMPOTENCY_KEY],
+        responses={201: PublishedBatch, 200: PublishedBatch},
+    )
+    def post(self, request: Request) -> Response:
+        items = checked_input(Batch, request)["events"]
+        published = publish_items(items, batch_names(request, items), "/events")
+        data = PublishedEvent([one.event for one in published], many=True).data
+        return publish_response({"data": data}, all(one.replayed for one in published))
+
+
+class SingleEvent(OfApplication, generics.RetrieveAPIView, StrictView):
+    newest = Delivery.objects.select_related("recipient", "event").order_by("-id")[:MOST_DELIVERIES]
+
+    permission_classes = (HasApplicationKey,)
+    queryset = Event.objects.prefetch_related(Prefetch("deliveries", newest, to_attr="newest_deliveries"))
+    serializer_class = WholeEvent
+    lookup_field = "id"
+
+    @extend_schema(
+        operation_id="get_event",
+        summary="Get an event",
+        description=f"With its payload as it was published, and its {MOST_DELIVERIES} newest deliveries.",
+    )
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+
+class EventReplay(StrictView):
+    permission_classes = (HasApplicationKey,)
+
+    @extend_schema(
+        operation_id="replay_event",
+        summary="Tell an event again",
+        description="New deliveries, each with a new id, to the subscriptions named, or to every active one that "
+        "matches now.",
+        request=ReplayRequest,
+        responses={202: DeliveriesMade},
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        application = application_of(request)
+        event = generics.get_object_or_404(Event.objects.filter(application=application), id=id)
+        wanted = checked_input(ReplayRequest, request).get("subscription_ids")
+        if wanted is not None:
+            check_subscriptions(application, wanted)
+        made = replay(event, wanted, timezone.now())
+        return Response({"data": DeliverySummary(made, many=True).data}, HTTPStatus.ACCEPTED)
+
+
+def check_subscriptions(application: Application, ids: Sequence[UUID]) -> None:
+    own = Subscription.objects.existing().filter(application=application, id__in=ids)
+    known = set(own.values_list("id", flat=True))
+    errors = [
+        error_at(f"/subscription_ids/{index}", f"There is no subscription {id}.", "not_found")
+        for index, id in enumerate(ids)
+        if id not in known
+    ]
+    if errors:
+        raise NoSuchId(errors)
+
+
+def publish_items(
+    items: Sequence[Mapping[str, Any]],
+    names: Sequence[Name],
+    pointer: str,
+) -> list[Published]:
+    """Publish all or none. `pointer` is the place of the items, if they are several."""
+    applications = Application.objects.in_bulk({item["application_id"] for item in items})
+    places = [f"{pointer}/{index}" if pointer else "" for index in range(len(items))]
+    refuse_unknown_applications(items, applications, places)
+    changes = [
+        Change(
+            application=applications[item["application_id"]],
+            type=item["type"],
+            payload=item["payload"],
+            occurred_at=item.get("occurred_at"),
+            idempotency_key=key,
+            fingerprint=fingerprint,
+        )
+        for item, (key, fingerprint) in zip(items, names, strict=True)
+    ]
+    try:
+        return publish_many(changes, timezone.now())
+    except ItemRefused as refused:
+        raise problem_of(refused, places[refused.index]) from None
+
+
+def refuse_unknown_applications(
+    items: Sequence[Mapping[str, Any]], known: Mapping[UUID, Application], places: Sequence[str]
+) -> None:
+    errors = [
+        error_at(f"{place}/application_id", f"There is no application {item['application_id']}.", "not_found")
+        for item, place in zip(items, places, strict=True)
+        if item["application_id"] not in known
+    ]
+    if errors:
+        raise InvalidInput(errors)
+
+
+def problem_of(refused: ItemRefused, place: str) -> Exception:
+    """Why the item was refused, as the API says it."""
+    match refused.reason:
+        case PayloadRefused(errors=errors):
+            return InvalidInput(
+                [error_at(f"{place}/payload{error.pointer}", error.detail, error.code) for error in errors]
+            )
+        case UnknownEventType() as reason:
+            return InvalidInput([error_at(f"{place}/type", str(reason), "unknown_type")])
+    return refused.reason
+
+
+def idempotency_key(request: Request) -> str | None:
+    """From its header; None without one."""
+    key = request.headers.get("idempotency-key")
+    if key is None or (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
+        return key
+    detail = f"The header Idempotency-Key is not 1 to {LONGEST_KEY} visible ASCII characters; send a UUID."
+    raise InvalidInput([error_at("", detail, "idempotency_key")])
+
+
+def batch_names(request: Request, items: Sequence[Mapping[str, Any]]) -> list[Name]:
+    """Each item's own idempotency key, or one made from the header's, which stands for the whole batch."""
+    own: list[Name] = [(item.get("idempotency_key"), None) for item in items]
+    if (key := idempotency_key(request)) is None:
+        return own
+    named, whole = hashed(key), hashed(repr([list(item.items()) for item in items]))
+    return [name if name[0] else (f"batch {named} {index}", whole) for index, name in enumerate(own)]
+
+
+def hashed(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def publish_response(document: Mapping[str, Any], replayed: bool) -> Response:
+    if replayed:
+        return Response(document, HTTPStatus.OK, headers={"idempotent-replayed": "true"})
+    return Response(document, HTTPStatus.CREATED)

@@ -1,0 +1,180 @@
+"""Errors as RFC 9457 problem documents: one shape for everything under /v1 that goes wrong."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.views import defaults
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.settings import api_settings
+
+from accounts.limits import LimitReached
+from deliveries.lifecycle import NotPossible
+from deliveries.publishing import IdempotencyConflict
+
+MEDIA_TYPE = "application/problem+json"
+CONFLICTS = (NotPossible, LimitReached, IdempotencyConflict)
+DATABASE_AWAY = (OperationalError, InterfaceError)
+RETRY_SECONDS = "5"
+MOST_ERRORS = 100
+
+log = structlog.get_logger(__name__)
+
+
+def escaped(step: object) -> str:
+    """One step of a JSON pointer (RFC 6901, section 3)."""
+    return str(step).replace("~", "~0").replace("/", "~1")
+
+
+def error_at(pointer: str, detail: str, code: str) -> dict[str, str]:
+    return {"pointer": pointer, "detail": detail, "code": code}
+
+
+class InvalidInput(exceptions.APIException):
+    """Input that parses, and can't be accepted: 422, with the place of each fault (`error_at`)."""
+
+    status_code = HTTPStatus.UNPROCESSABLE_ENTITY
+    default_code = "invalid-input"
+
+    def __init__(self, errors: Sequence[dict[str, str]]) -> None:
+        super().__init__()
+        self.errors = list(errors)
+
+
+class NoSuchId(exceptions.NotFound):
+    """An id inside the body names nothing that this key may see."""
+
+    def __init__(self, errors: Sequence[dict[str, str]]) -> None:
+        super().__init__("An id in the request names nothing that this key may see.")
+        self.errors = list(errors)
+
+
+class BodyTooLarge(exceptions.APIException):
+    status_code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    default_code = "too-large"
+
+
+def problem(status: int, detail: str, code: str = "", **members: Any) -> dict[str, Any]:
+    """The document. `code` ends its `type`; without one it is the status's own name."""
+    phrase = HTTPStatus(status).phrase
+    return {
+        "type": f"urn:openvolt:problem:{code or phrase.lower().replace(' ', '-')}",
+        "title": phrase,
+        "status": status,
+        "detail": detail,
+        **members,
+    }
+
+
+def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response | None:
+    """What a view that raised answers; None leaves it to Django, which logs it and answers 500."""
+    document, headers = described(error)
+    if document is None:
+        return None
+    return Response(document, document["status"], headers=headers, content_type=MEDIA_TYPE)
+
+
+def described(error: Exception) -> tuple[dict[str, Any] | None, dict[str, str]]:
+    if isinstance(error, exceptions.ValidationError):
+        error = InvalidInput(list(errors_of(error.detail)))
+    if isinstance(error, InvalidInput):
+        return problem(error.status_code, in_short(error.errors), "invalid-input", errors=error.errors), {}
+    if isinstance(error, CONFLICTS):
+        code = "idempotency-conflict" if isinstance(error, IdempotencyConflict) else "conflict"
+        return problem(HTTPStatus.CONFLICT, str(error), code), {}
+    if isinstance(error, DATABASE_AWAY):
+        log.error("the database can't be reached", reason=str(error).strip())
+        return unavailable(), {"Retry-After": RETRY_SECONDS}
+    if isinstance(error, RequestDataTooBig):
+        return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.", "too-large"), {}
+    if isinstance(error, Http404):
+        error = exceptions.NotFound("There is no such thing here, or it belongs to another application.")
+    if isinstance(error, PermissionDenied):
+        error = exceptions.PermissionDenied()
+    if isinstance(error, exceptions.APIException):
+        return of_api_exception(error), headers_of(error)
+    return None, {}
+
+
+def of_api_exception(error: exceptions.APIException) -> dict[str, Any]:
+    detail = error.detail if isinstance(error.detail, str) else "The request can't be served."
+    code = error.default_code.replace("_", "-")
+    members = {"errors": error.errors} if hasattr(error, "errors") else {}
+    if isinstance(error, exceptions.ParseError):
+        members = {"errors": [error_at("", detail, "json")]}
+    return problem(error.status_code, str(detail), code, **members)
+
+
+def headers_of(error: exceptions.APIException) -> dict[str, str]:
+    headers = {}
+    if challenge := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    if (wait := getattr(error, "wait", None)) is not None:
+        headers["Retry-After"] = str(int(wait) + 1)
+    return headers
+
+
+def unavailable() -> dict[str, Any]:
+    detail = "The service can't reach its database just now. Nothing was stored; try again."
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, "unavailable")
+
+
+def errors_of(detail: Any, pointer: str = "") -> Iterator[dict[str, str]]:
+    """DRF's nested error details, each with the JSON pointer to its place."""
+    if isinstance(detail, Mapping):
+        for name, nested in detail.items():
+            here = pointer if name == api_settings.NON_FIELD_ERRORS_KEY else f"{pointer}/{escaped(name)}"
+            yield from errors_of(nested, here)
+    elif isinstance(detail, list):
+        for index, nested in enumerate(detail):
+            yield from errors_of(
+                nested, f"{pointer}/{index}" if isinstance(nested, Mapping | list) else pointer
+            )
+    else:
+        yield error_at(pointer, str(detail), str(getattr(detail, "code", "invalid")))
+
+
+def in_short(errors: Sequence[Mapping[str, str]]) -> str:
+    """The first fault, for a log line or a person in a hurry."""
+    first = (
+        f"{errors[0]['pointer'] or 'The body'}: {errors[0]['detail']}" if errors else "The input is invalid."
+    )
+    return f"{first} ({len(errors) - 1} more, see errors.)" if len(errors) > 1 else first
+
+
+def json_response(document: dict[str, Any]) -> JsonResponse:
+    return JsonResponse(document, status=document["status"], content_type=MEDIA_TYPE)
+
+
+def is_api(request: HttpRequest) -> bool:
+    return request.path == "/v1" or request.path.startswith("/v1/")
+
+
+# What Django itself answers, outside of every view. The names and arguments are Django's (`handler404` in urls).
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse | HttpResponseBase:
+    if is_api(request):
+        return json_response(
+            problem(HTTPStatus.BAD_REQUEST, "The request is malformed, or its Host is not ours.")
+        )
+    return defaults.bad_request(request, exception)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse | HttpResponseBase:
+    if is_api(request):
+        detail = f"There is nothing at {request.path[:200]}. The paths are in /v1/openapi.json."
+        return json_response(problem(HTTPStatus.NOT_FOUND, detail))
+    return defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse | HttpResponseBase:
+    if is_api(request):
+        detail = "The service failed. It is written down on our side; try again."
+        return json_response(problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail))
+    return defaults.server_error(request)

@@ -1,0 +1,176 @@
+"""The OpenAPI document: what drf-spectacular reads off the views, and what only we can say."""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.renderers import OpenApiJsonRenderer2
+
+from events.event_types import EVENT_TYPES, EventType
+from openvolt_events.api.authentication import ApiKeyAuthentication
+from openvolt_events.api.problems import MEDIA_TYPE
+
+EVENT_TYPE_CHOICES = [(name, name) for name in sorted(EVENT_TYPES)]
+NO_KEY = "No key was sent, or it is unknown, expired or revoked."
+WRONG_KEY = "The key is of the other kind, or lacks the scope."
+NOT_FOUND = "There is no such thing, or it belongs to another application."
+CONFLICT = "What was asked for doesn't fit the state that it finds; `detail` says why, and what to do."
+INVALID = "The input was refused, and nothing stored; `errors` name each place."
+
+POINTED_ERROR = {
+    "type": "object",
+    "required": ["pointer", "detail", "code"],
+    "properties": {
+        "pointer": {"type": "string", "description": "JSON pointer (RFC 6901) into what was sent."},
+        "detail": {"type": "string", "description": "What is wrong, and how to mend it."},
+        "code": {"type": "string", "description": "For programs."},
+    },
+}
+PROBLEM = {
+    "type": "object",
+    "description": "An error, as RFC 9457 has it.",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "description": "Names the kind of error: `urn:openvolt:problem:…`."},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/PointedError"}},
+    },
+}
+NOTIFICATION = {
+    "type": "object",
+    "description": "What is sent: exactly these five keys.",
+    "additionalProperties": False,
+    "required": ["subscription_id", "event_id", "event_timestamp", "delivery_id", "payload"],
+    "properties": {
+        "subscription_id": {"type": "string", "format": "uuid"},
+        "event_id": {
+            "type": "string",
+            "description": "The event's *type*. Its unique id is in `openvolt-event-id`.",
+        },
+        "event_timestamp": {"type": "string", "format": "date-time", "description": "When it happened, UTC."},
+        "delivery_id": {"type": "string", "format": "uuid", "description": "Deduplicate by it."},
+        "payload": {"description": "As it was published."},
+    },
+}
+HEADERS = {
+    "webhook-id": "The `delivery_id`: the same on every retry, new on a replay.",
+    "webhook-timestamp": "Unix seconds of this attempt.",
+    "webhook-signature": "Standard Webhooks: `v1,<base64 HMAC-SHA256>`, one for every secret that is valid now.",
+    "openvolt-event-id": "The unique id of the event: `GET /v1/events/{id}`.",
+    "openvolt-attempt": "1, 2, 3 …",
+    "openvolt-trigger": "Why this attempt: `scheduled`, `manual`, `replay` or `test`.",
+}
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):
+    target_class = ApiKeyAuthentication
+    name = ["apiKey", "bearer"]
+
+    def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:
+        return [
+            {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            {"type": "http", "scheme": "bearer", "description": "The same key as in x-api-key."},
+        ]
+
+
+@require_safe
+def openapi(request: HttpRequest) -> HttpResponse:
+    """The document, for anyone."""
+    return HttpResponse(document(), content_type="application/json")
+
+
+@cache
+def document() -> bytes:
+    schema = SchemaGenerator().get_schema(request=None, public=True)
+    rendered: bytes = OpenApiJsonRenderer2().render(schema, renderer_context={})
+    return rendered
+
+
+def only_api(endpoints: Sequence[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
+    return [endpoint for endpoint in endpoints if endpoint[0].startswith("/v1/")]
+
+
+def describe_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Every call's errors, by what the call takes."""
+    result["components"]["schemas"] |= {"Problem": PROBLEM, "PointedError": POINTED_ERROR}
+    for path, operations in result["paths"].items():
+        for operation in operations.values():
+            for status, description in errors_of(path, operation):
+                operation["responses"].setdefault(status, problem_response(description))
+    return result
+
+
+def errors_of(path: str, operation: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if operation.get("security"):
+        yield "401", NO_KEY
+        yield "403", WRONG_KEY
+    if "{" in path:
+        yield "404", NOT_FOUND
+    if "requestBody" in operation:
+        yield "400", "The body is not JSON."
+        yield "413", "The body is too large."
+        yield "415", "The body is not `application/json`."
+    if "post" in operation["operationId"] or operation["responses"].keys() & {"200", "201", "202", "204"}:
+        yield "409", CONFLICT
+    yield "422", INVALID
+    yield "503", "The database can't be reached; try again."
+
+
+def problem_response(description: str) -> dict[str, Any]:
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"description": description, "content": content}
+
+
+def describe_notifications(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """What receivers get, under `webhooks`: one entry an event type."""
+    result["components"]["schemas"]["Notification"] = NOTIFICATION
+    result["webhooks"] = {name: {"post": webhook(event_type)} for name, event_type in EVENT_TYPES.items()}
+    return result
+
+
+def webhook(event_type: EventType) -> dict[str, Any]:
+    payload = {key: value for key, value in event_type.schema.items() if key != "$schema"}
+    body = {
+        "allOf": [{"$ref": "#/components/schemas/Notification"}],
+        "properties": {"event_id": {"const": event_type.name}, "payload": payload},
+    }
+    return {
+        "operationId": f"notify_{event_type.name.replace('.', '_')}",
+        "summary": event_type.sentence,
+        "description": event_type.description,
+        "parameters": [
+            {
+                "name": name,
+                "in": "header",
+                "required": True,
+                "description": description,
+                "schema": {"type": "string"},
+            }
+            for name, description in HEADERS.items()
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": body, "example": example(event_type)}},
+        },
+        "responses": {
+            "2XX": {"description": "Received. Any other answer, and none in time, is a failed attempt."},
+            "410": {"description": "Tell no more: disables the subscription at once."},
+        },
+        "security": [],
+    }
+
+
+def example(event_type: EventType) -> dict[str, Any]:
+    return {
+        "subscription_id": "0318df2f-7b9c-4b2e-bf8d-113919ab1e78",
+        "event_id": event_type.name,
+        "event_timestamp": "2026-10-26T00:05:00.000Z",
+        "delivery_id": "c9d893a1-11dc-4063-834f-35bff4437ca2",
+        "payload": event_type.example,
+    }

@@ -1,0 +1,384 @@
+"""/v1/subscriptions: who wants to know, by which channel."""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Prefetch, QuerySet
+from django.utils import timezone
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import generics, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.models import Scope
+from deliveries.channels.webhook import HIDDEN
+from deliveries.lifecycle import (
+    NotPossible,
+    change_subscription,
+    create_subscription,
+    delete_subscription,
+    pause,
+    resume,
+    rotate_secret,
+    send_test,
+)
+from deliveries.publishing import UnknownEventType
+from events.event_types import EVENT_TYPES
+from events.payloads import unrepresentable
+from openvolt_events.api.authentication import HasApplicationKey, application_of
+from openvolt_events.api.deliveries import DeliverySummary
+from openvolt_events.api.events import DeliveriesMade
+from openvolt_events.api.fields import Nothing, StrictSerializer, Timestamp, overlap_seconds
+from openvolt_events.api.problems import InvalidInput, error_at
+from openvolt_events.api.views import OfApplication, StrictList, StrictView, checked_input
+from subscriptions.addresses import AddressRefused, check_url
+from subscriptions.custom_headers import HeaderRefused, check_headers
+from subscriptions.models import EVERY_TYPE, Channel, Recipient, Subscription
+
+MOST_METADATA_BYTES = 16 * 1024
+OVERLAP_SECONDS = 86400
+LONGEST_WAIT = int(settings.LONGEST_RETRIES.total_seconds())
+OF_CHANNEL = {Channel.WEBHOOK: {"url", "headers", "retry_schedule"}, Channel.EMAIL: {"recipients"}}
+NEEDED = {Channel.WEBHOOK: "url", Channel.EMAIL: "recipients"}
+
+
+class RecipientAnswer(serializers.ModelSerializer):
+    class Meta:
+        model = Recipient
+        fields: tuple[str, ...] = ("email", "status")
+        read_only_fields = fields
+
+
+class SubscriptionAnswer(serializers.ModelSerializer):
+    """A subscription. `url`, `headers` and `retry_schedule` are those of webhooks, `recipients` those of emails."""
+
+    url = serializers.CharField(allow_null=True)
+    headers = serializers.DictField(
+        child=serializers.CharField(), allow_null=True, help_text="The values are never shown."
+    )
+    recipients = RecipientAnswer(many=True, source="current_recipients", allow_null=True)
+    metadata = serializers.DictField()
+    failing_since = Timestamp(allow_null=True)
+    created_at = Timestamp()
+    updated_at = Timestamp()
+
+    class Meta:
+        model = Subscription
+        fields: tuple[str, ...] = (
+            *("id", "channel", "url", "recipients", "event_types", "description", "metadata", "headers"),
+            *("retry_schedule", "status", "status_reason", "failing_since", "created_at", "updated_at"),
+        )
+        read_only_fields = fields
+
+    def to_representation(self, subscription: Subscription) -> dict[str, Any]:
+        answer = super().to_representation(subscription)
+        others = set().union(*OF_CHANNEL.values()) - OF_CHANNEL[Channel(subscription.channel)]
+        hidden = {"headers": dict.fromkeys(subscription.headers, HIDDEN)}
+        return answer | hidden | dict.fromkeys(others)
+
+
+class NewSubscriptionAnswer(SubscriptionAnswer):
+    secret = serializers.CharField(allow_null=True, help_text="Signs the webhooks; null for emails.")
+
+    class Meta(SubscriptionAnswer.Meta):
+        fields: tuple[str, ...] = (*SubscriptionAnswer.Meta.fields, "secret")
+        read_only_fields = fields
+
+
+class SubscriptionChanges(StrictSerializer):
+    """What can be changed of a subscription. Each field's own rules are here; the channel's are `check_channel`."""
+
+    url = serializers.CharField(max_length=2048, required=False, trim_whitespace=False)
+    recipients = serializers.ListField(
+        child=serializers.EmailField(max_length=254),
+        required=False,
+        allow_empty=False,
+        max_length=settings.MAX_RECIPIENTS,
+        error_messages={
+            "max_length": "A subscription has at most {max_length} recipients (MAX_RECIPIENTS). Make another one."
+        },
+    )
+    event_types = serializers.ListField(
+        child=serializers.ChoiceField(
+            [EVERY_TYPE, *EVENT_TYPES],
+            error_messages={
+                "invalid_choice": "There is no event type {input!r}. Choose from: "
+                + ", ".join([EVERY_TYPE, *EVENT_TYPES])
+            },
+        ),
+        required=False,
+        allow_empty=False,
+        max_length=len(EVENT_TYPES) + 1,
+    )
+    description = serializers.CharField(max_length=500, allow_blank=True, required=False)
+    metadata = serializers.DictField(required=False, help_text="Yours: any JSON object up to 16 KiB.")
+    headers = serializers.DictField(
+        child=serializers.CharField(trim_whitespace=False),
+        required=False,
+        help_text=f"Sent with every webhook. In a change, {HIDDEN!r} keeps the value that is there.",
+    )
+    retry_schedule = serializers.ListField(
+        child=serializers.IntegerField(min_value=0, max_value=LONGEST_WAIT),
+        required=False,
+        allow_null=True,
+        max_length=settings.MAX_RETRY_STEPS,
+        help_text="Waits between attempts in seconds, 14 days in all; null: the service's own.",
+    )
+
+    def validate_url(self, url: str) -> str:
+        try:
+            check_url(url)
+        except AddressRefused as refused:
+            raise serializers.ValidationError(str(refused), "address") from None
+        return url
+
+    def validate_event_types(self, types: list[str]) -> list[str]:
+        return list(dict.fromkeys(types))
+
+    def validate_metadata(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        if fault := next(unrepresentable(metadata), None):
+            raise serializers.ValidationError(f"{fault.pointer}: {fault.detail}", fault.code)
+        if len(repr(metadata).encode()) > MOST_METADATA_BYTES:
+            raise serializers.ValidationError(
+                f"Metadata has at most {MOST_METADATA_BYTES} bytes.", "too_large"
+            )
+        return metadata
+
+    def validate_headers(self, headers: dict[str, str]) -> dict[str, str]:
+        known = self.instance.headers if self.instance else {}
+        kept = {name: known.get(name, value) if value == HIDDEN else value for name, value in headers.items()}
+        try:
+            check_headers(kept)
+        except HeaderRefused as refused:
+            fault = serializers.ErrorDetail(str(refused), "header")
+            raise serializers.ValidationError({refused.name: [fault]} if refused.name else [fault]) from None
+        return kept
+
+    def validate_retry_schedule(self, waits: list[int] | None) -> list[int] | None:
+        if waits and sum(waits) > LONGEST_WAIT:
+            raise serializers.ValidationError(
+                f"The waits are more than {LONGEST_WAIT} s, 14 days, in all.", "limit"
+            )
+        return waits
+
+    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
+        self.check_channel(Channel(self.instance.channel if self.instance else values["channel"]), values)
+        return values
+
+    def check_channel(self, channel: Channel, values: Mapping[str, Any]) -> None:
+        others = set().union(*OF_CHANNEL.values()) - OF_CHANNEL[channel]
+        detail = f"A subscription by {channel} has none; leave it out."
+        if wrong := {
+            name: [serializers.ErrorDetail(detail, "channel")] for name in sorted(others & set(values))
+        }:
+            raise serializers.ValidationError(wrong)
+
+
+class NewSubscription(SubscriptionChanges):
+    channel = serializers.ChoiceField(Channel.choices)
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        fields = super().get_fields()
+        fields["event_types"].required = True
+        return fields
+
+    def check_channel(self, channel: Channel, values: Mapping[str, Any]) -> None:
+        super().check_channel(channel, values)
+        if NEEDED[channel] not in values:
+            fault = serializers.ErrorDetail(f"A subscription by {channel} needs it.", "required")
+            raise serializers.ValidationError({NEEDED[channel]: [fault]})
+
+
+class SecretOverlap(StrictSerializer):
+    overlap_seconds = overlap_seconds(default=OVERLAP_SECONDS)
+
+
+class SecretAnswer(serializers.Serializer):
+    secret = serializers.CharField()
+
+
+class RotatedSecret(SecretAnswer):
+    previous_expires_at = Timestamp(help_text="Until then the secret before signs, too.")
+
+
+class TestRequest(StrictSerializer):
+    type = serializers.CharField(required=False, help_text="Default: the first that the subscription wants.")
+
+
+class SubscriptionFilter(filters.FilterSet):
+    channel = filters.ChoiceFilter(choices=Channel.choices)
+    status = filters.ChoiceFilter(choices=Subscription.Status.choices)
+
+
+CURRENT_RECIPIENTS = Recipient.objects.filter(removed_at=None).order_by("id")
+WITH_RECIPIENTS = Subscription.objects.existing().prefetch_related(
+    Prefetch("recipients", CURRENT_RECIPIENTS, to_attr="current_recipients")
+)
+
+
+def subscriptions_of(request: Request) -> QuerySet[Subscription]:
+    return WITH_RECIPIENTS.filter(application=application_of(request))
+
+
+def answer(request: Request, id: UUID) -> dict[str, Any]:
+    return dict(SubscriptionAnswer(subscriptions_of(request).get(id=id)).data)
+
+
+@extend_schema_view(get=extend_schema(operation_id="list_subscriptions", summary="List subscriptions"))
+class Subscriptions(OfApplication, StrictList):
+    permission_classes = (HasApplicationKey,)
+    queryset = WITH_RECIPIENTS
+    serializer_class = SubscriptionAnswer
+    filterset_class = SubscriptionFilter
+
+    @extend_schema(
+        operation_id="create_subscription",
+        summary="Subscribe, by webhook or by email",
+        description="The answer has the signing `secret`; later `…/secret` shows it. Recipients of emails are "
+        "asked to confirm.",
+        request=NewSubscription,
+        responses={201: NewSubscriptionAnswer},
+    )
+    def post(self, request: Request) -> Response:
+        values = dict(checked_input(NewSubscription, request))
+        emails = values.pop("recipients", [])
+        subscription = Subscription(application=application_of(request), **values)
+        secret = create_subscription(subscription, emails, timezone.now())
+        return Response(answer(request, subscription.id) | {"secret": secret}, HTTPStatus.CREATED)
+
+
+class SingleSubscription(StrictView):
+    permission_classes = (HasApplicationKey,)
+
+    @extend_schema(
+        operation_id="get_subscription", summary="Get a subscription", responses={200: SubscriptionAnswer}
+    )
+    def get(self, request: Request, id: UUID) -> Response:
+        return Response(answer(request, found(request, id).id))
+
+    @extend_schema(
+        operation_id="change_subscription",
+        summary="Change a subscription",
+        description="Only what is sent changes, the channel never. New recipients are asked to confirm.",
+        request=SubscriptionChanges,
+        responses={200: SubscriptionAnswer},
+    )
+    def patch(self, request: Request, id: UUID) -> Response:
+        subscription = found(request, id)
+        values = dict(checked_input(SubscriptionChanges, request, instance=subscription, partial=True))
+        emails = values.pop("recipients", None)
+        change_subscription(subscription, values, emails, timezone.now())
+        return Response(answer(request, id))
+
+    @extend_schema(
+        operation_id="delete_subscription",
+        summary="Delete a subscription",
+        description="What is unfinished is cancelled; the history of its deliveries stays.",
+        responses={204: None},
+    )
+    def delete(self, request: Request, id: UUID) -> Response:
+        delete_subscription(found(request, id), timezone.now())
+        return Response(status=HTTPStatus.NO_CONTENT)
+
+
+def found(request: Request, id: UUID) -> Subscription:
+    subscription: Subscription = generics.get_object_or_404(subscriptions_of(request), id=id)
+    return subscription
+
+
+def found_webhook(request: Request, id: UUID) -> Subscription:
+    subscription = found(request, id)
+    if subscription.channel != Channel.WEBHOOK:
+        raise NotPossible("A subscription by email has no signing secret.")
+    return subscription
+
+
+class PauseSubscription(StrictView):
+    permission_classes = (HasApplicationKey,)
+
+    @extend_schema(
+        operation_id="pause_subscription",
+        summary="Hold every delivery until resume",
+        request=None,
+        responses={200: SubscriptionAnswer},
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        return act(request, id, pause)
+
+
+class ResumeSubscription(StrictView):
+    permission_classes = (HasApplicationKey,)
+
+    @extend_schema(
+        operation_id="resume_subscription",
+        summary="Make active again, and send what was held",
+        request=None,
+        responses={200: SubscriptionAnswer},
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        return act(request, id, resume)
+
+
+def act(request: Request, id: UUID, act: Callable[..., object]) -> Response:
+    subscription = found(request, id)
+    checked_input(Nothing, request)
+    act(subscription, timezone.now())
+    return Response(answer(request, id))
+
+
+class SubscriptionSecret(StrictView):
+    permission_classes = (HasApplicationKey,)
+    scope = Scope.WRITE  # who has it can pretend to be us
+
+    @extend_schema(
+        operation_id="get_secret",
+        summary="Get the signing secret",
+        description="The newest one. The key needs the scope `write`.",
+        responses={200: SecretAnswer},
+    )
+    def get(self, request: Request, id: UUID) -> Response:
+        newest = found_webhook(request, id).secrets.valid(timezone.now())[0]
+        return Response({"secret": newest.secret})
+
+
+class RotateSecret(StrictView):
+    permission_classes = (HasApplicationKey,)
+
+    @extend_schema(
+        operation_id="rotate_secret",
+        summary="Replace the signing secret",
+        description="Both the new and the old one sign until the overlap ends.",
+        request=SecretOverlap,
+        responses={200: RotatedSecret},
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        subscription = found_webhook(request, id)
+        overlap = timedelta(seconds=checked_input(SecretOverlap, request)["overlap_seconds"])
+        now = timezone.now()
+        secret = rotate_secret(subscription, overlap, now)
+        return Response(RotatedSecret({"secret": secret, "previous_expires_at": now + overlap}).data)
+
+
+class TestSubscription(StrictView):
+    permission_classes = (HasApplicationKey,)
+
+    @extend_schema(
+        operation_id="test_subscription",
+        summary="Send the example of an event type",
+        description="A real, signed delivery, marked `test: true`.",
+        request=TestRequest,
+        responses={202: DeliveriesMade},
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        subscription = found(request, id)
+        type = checked_input(TestRequest, request).get("type")
+        try:
+            made = send_test(subscription, type, timezone.now())
+        except UnknownEventType as unknown:
+            raise InvalidInput([error_at("/type", str(unknown), "unknown_type")]) from None
+        return Response({"data": DeliverySummary(made, many=True).data}, HTTPStatus.ACCEPTED)

@@ -1,0 +1,31 @@
+"""The paths of the public API (contract, section 5)."""
+
+from django.urls import path
+
+from openvolt_events.api import api_keys, applications, deliveries, event_types, events, schema, subscriptions
+
+urlpatterns = [
+    path("openapi.json", schema.openapi),
+    path("events", events.Events.as_view()),
+    path("events/batch", events.EventBatch.as_view()),
+    path("events/<uuid:id>", events.SingleEvent.as_view()),
+    path("events/<uuid:id>/replay", events.EventReplay.as_view()),
+    path("event-types", event_types.EventTypes.as_view()),
+    path("event-types/<str:name>", event_types.SingleEventType.as_view()),
+    path("subscriptions", subscriptions.Subscriptions.as_view()),
+    path("subscriptions/<uuid:id>", subscriptions.SingleSubscription.as_view()),
+    path("subscriptions/<uuid:id>/pause", subscriptions.PauseSubscription.as_view()),
+    path("subscriptions/<uuid:id>/resume", subscriptions.ResumeSubscription.as_view()),
+    path("subscriptions/<uuid:id>/secret", subscriptions.SubscriptionSecret.as_view()),
+    path("subscriptions/<uuid:id>/rotate-secret", subscriptions.RotateSecret.as_view()),
+    path("subscriptions/<uuid:id>/test", subscriptions.TestSubscription.as_view()),
+    path("deliveries", deliveries.Deliveries.as_view()),
+    path("deliveries/<uuid:id>", deliveries.SingleDelivery.as_view()),
+    path("deliveries/<uuid:id>/retry", deliveries.DeliveryRetry.as_view()),
+    path("deliveries/<uuid:id>/cancel", deliveries.DeliveryCancel.as_view()),
+    path("applications", applications.Applications.as_view()),
+    path("application", applications.OwnApplication.as_view()),
+    path("api-keys", api_keys.ApiKeys.as_view()),
+    path("api-keys/<uuid:id>", api_keys.SingleApiKey.as_view()),
+    path("api-keys/<uuid:id>/rotate", api_keys.RotateApiKey.as_view()),
+]
