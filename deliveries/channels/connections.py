@@ -1,0 +1,338 @@
+"""Connections to receivers: to an address that was checked, kept for the next webhook, cut at the deadline.
+
+The classes here sit inside urllib3's (2.x), where `HTTPAdapter.send` of requests comes by. What one attempt needs to
+know on that way (its deadline) and leaves behind (phases, the address) is its `Exchange`.
+"""
+
+import http.client
+import os
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from datetime import timedelta
+from enum import StrEnum
+from ipaddress import IPv6Address
+from threading import Condition, Lock, Thread
+from typing import Any
+
+import certifi
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util import Retry
+from urllib3.util.ssl_ import create_urllib3_context
+
+from subscriptions.addresses import Address, allowed_addresses
+
+HOSTS = 32  # that connections are kept for
+CONNECTIONS = 16  # kept for one host: as many as a drain has threads
+LONGEST_KEPT = timedelta(minutes=5)  # then the name is looked up, and its addresses are checked, again
+MOST_INTERIM_ANSWERS = 10
+
+
+class Phase(StrEnum):
+    """What an attempt is waiting for."""
+
+    START = "start"
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    FIRST_BYTE = "first_byte"
+    ANSWER = "answer"
+    END = "end"
+
+
+class Exchange:
+    """One attempt under way: its deadline, its phases, and the socket that is shut when the deadline passes."""
+
+    def __init__(self, patience: timedelta) -> None:
+        self.patience = patience
+        self.began = time.monotonic()
+        self.ends_at = self.began + patience.total_seconds()
+        self.phase = Phase.START
+        self.phase_began = self.began
+        self.took: dict[Phase, float] = {}
+        self.remote_ip: str | None = None
+        self.reused = False
+        self.may_reuse = True
+        self.expired = False
+        self._socket: socket.socket | None = None
+        self._lock = Lock()
+
+    def enter(self, phase: Phase) -> None:
+        now = time.monotonic()
+        self.took[self.phase] = now - self.phase_began
+        self.phase, self.phase_began = phase, now
+
+    def remaining(self) -> float:
+        """Seconds until the deadline; raises `TimeoutError` when there are none."""
+        seconds = self.ends_at - time.monotonic()
+        if seconds <= 0 or self.expired:
+            self.expired = True
+            raise TimeoutError("the attempt's deadline has passed")
+        return seconds
+
+    def hold(self, sock: socket.socket) -> None:
+        """From now on this is the socket to shut at the deadline."""
+        with self._lock:
+            self._socket = sock
+        self.remaining()
+
+    def let_go(self) -> None:
+        """The socket is the pool's again, and may be another attempt's at once."""
+        with self._lock:
+            self._socket = None
+
+    def start_afresh(self) -> None:
+        """Once more, on a new connection, under the same deadline."""
+        self.may_reuse = self.reused = False
+
+    def expire(self) -> None:
+        with self._lock:
+            self.expired = True
+            shut(self._socket)
+
+
+def shut(sock: socket.socket | None) -> None:
+    """Wake up whoever reads from or writes to it. `SSLSocket.shutdown` would first go on without encryption."""
+    if sock is not None:
+        with suppress(OSError):
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+current: ContextVar[Exchange] = ContextVar("current")
+
+
+@contextmanager
+def under_way(exchange: Exchange) -> Iterator[Exchange]:
+    """Within this block the thread's connections are this exchange's, until its deadline."""
+    token, dog = current.set(exchange), watchdog()
+    dog.watch(exchange)
+    try:
+        yield exchange
+    finally:
+        exchange.let_go()
+        dog.release(exchange)
+        current.reset(token)
+        exchange.enter(Phase.END)
+
+
+class Watchdog:
+    """One thread that ends every exchange at its deadline. Time-outs of sockets can't: each byte renews them."""
+
+    def __init__(self) -> None:
+        self.watched: set[Exchange] = set()
+        self.wakes_at = 0.0
+        self.changed = Condition()
+        Thread(target=self.run, name="watchdog", daemon=True).start()
+
+    def watch(self, exchange: Exchange) -> None:
+        with self.changed:
+            self.watched.add(exchange)
+            if exchange.ends_at < self.wakes_at:
+                self.changed.notify()
+
+    def release(self, exchange: Exchange) -> None:
+        with self.changed:
+            self.watched.discard(exchange)
+
+    def run(self) -> None:
+        with self.changed:
+            while True:
+                now = time.monotonic()
+                for exchange in [one for one in self.watched if one.ends_at <= now]:
+                    exchange.expire()
+                    self.watched.discard(exchange)
+                self.wakes_at = min((one.ends_at for one in self.watched), default=float("inf"))
+                self.changed.wait(self.wakes_at - now if self.watched else None)
+
+
+def connect(host: str, port: int, scheme: str, options: Any) -> tuple[socket.socket, Address]:
+    """A socket that is connected to one of the host's addresses, all of which were checked."""
+    exchange = current.get()
+    exchange.enter(Phase.DNS)
+    addresses = allowed_addresses(scheme, host, port, timedelta(seconds=exchange.remaining()))
+    exchange.enter(Phase.CONNECT)
+    for tried, address in enumerate(addresses, start=1):
+        exchange.remote_ip = str(address)
+        left = len(addresses) - tried
+        try:
+            return connect_to(address, port, exchange.remaining() / (left + 1), options), address
+        except OSError:
+            if not left or exchange.expired:
+                raise
+    raise OSError(f"{host} has no address")
+
+
+def connect_to(address: Address, port: int, patience: float, options: Any) -> socket.socket:
+    family = socket.AF_INET6 if isinstance(address, IPv6Address) else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        for option in options or ():
+            sock.setsockopt(*option)
+        sock.settimeout(patience)
+        sock.connect((str(address), port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class Answer(http.client.HTTPResponse):
+    """An answer that notes when it begins, and that passes over the interim ones before it (1xx)."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        if self.fp.peek(1):
+            current.get().enter(Phase.ANSWER)
+        for _ in range(MOST_INTERIM_ANSWERS):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                raise http.client.HTTPException("it switches to a protocol that was not asked for (101)")
+            if status >= 200:
+                return version, status, reason
+            http.client._read_headers(self.fp)  # type: ignore[attr-defined]
+        raise http.client.HTTPException(f"more than {MOST_INTERIM_ANSWERS} interim answers")
+
+
+class CheckedConnection(HTTPConnection):
+    """Connects to checked addresses only; `Host` and the name in TLS stay the URL's."""
+
+    scheme = "http"
+    response_class = Answer
+    remote_ip = ""
+    opened_at = 0.0
+
+    def _new_conn(self) -> socket.socket:
+        sock, address = connect(self._dns_host, self.port, self.scheme, self.socket_options)
+        self.remote_ip, self.opened_at = str(address), time.monotonic()
+        exchange = current.get()
+        exchange.hold(sock)
+        sock.settimeout(exchange.remaining())
+        if self.scheme == "https":
+            exchange.enter(Phase.TLS)
+        return sock
+
+    def connect(self) -> None:
+        super().connect()
+        current.get().hold(self.sock)
+        current.get().enter(Phase.FIRST_BYTE)
+
+    def take_up(self, exchange: Exchange) -> None:
+        """Go on with the connection that is there, unless this exchange wants, or its age demands, a new one."""
+        if self.sock is None:
+            return
+        if not exchange.may_reuse or time.monotonic() - self.opened_at > LONGEST_KEPT.total_seconds():
+            self.close()
+            return
+        exchange.reused, exchange.remote_ip = True, self.remote_ip
+        exchange.hold(self.sock)
+        exchange.enter(Phase.FIRST_BYTE)
+
+
+class CheckedTLSConnection(CheckedConnection, HTTPSConnection):
+    scheme = "https"
+
+
+class WatchedSSLSocket(ssl.SSLSocket):
+    """Wrapping takes the socket away from the exchange; this gives it back before the handshake."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        current.get().hold(self)
+        super().do_handshake(block)
+
+
+class CheckedPool(HTTPConnectionPool):
+    ConnectionCls = CheckedConnection
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        connection: Any = super()._get_conn(timeout)
+        connection.take_up(current.get())
+        return connection
+
+    def _put_conn(self, connection: Any) -> None:
+        current.get().let_go()
+        super()._put_conn(connection)
+
+
+class CheckedTLSPool(CheckedPool, HTTPSConnectionPool):
+    ConnectionCls = CheckedTLSConnection
+
+
+class CheckedPools(PoolManager):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.pool_classes_by_scheme = {"http": CheckedPool, "https": CheckedTLSPool}
+
+
+class CheckedAdapter(HTTPAdapter):
+    """requests' adapter over checked connections: no proxies, no cookies, no second tries."""
+
+    def __init__(self, ca_bundle: str) -> None:
+        self.tls = tls_context(ca_bundle)
+        super().__init__(HOSTS, CONNECTIONS)
+        self.max_retries = Retry(total=False)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
+        self.poolmanager = CheckedPools(connections, maxsize=maxsize, block=block, **options)
+
+    def build_connection_pool_key_attributes(
+        self, request: PreparedRequest, verify: bool | str, cert: Any = None
+    ) -> Any:
+        host, _ = super().build_connection_pool_key_attributes(request, verify)
+        return host, {"ssl_context": self.tls}
+
+    def cert_verify(self, *_: Any) -> None:
+        """`tls_context` does it, and reads the certificates once, not at every connect."""
+
+    def build_response(self, request: PreparedRequest, answer: Any) -> Response:
+        response = Response()
+        response.status_code, response.raw, response.request = answer.status, answer, request
+        return response
+
+
+def tls_context(ca_bundle: str) -> ssl.SSLContext:
+    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+    context.sslsocket_class = WatchedSSLSocket
+    context.load_verify_locations(certifi.where())
+    if ca_bundle:
+        context.load_verify_locations(ca_bundle)
+    return context
+
+
+class Shared:
+    """What all attempts of one process share; made when the first one needs it."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.adapters: dict[str, CheckedAdapter] = {}
+        self.watchdog: Watchdog | None = None
+
+
+shared = Shared()
+
+
+def adapter(ca_bundle: str) -> CheckedAdapter:
+    """This process's connections."""
+    with shared.lock:
+        if ca_bundle not in shared.adapters:
+            shared.adapters[ca_bundle] = CheckedAdapter(ca_bundle)
+        return shared.adapters[ca_bundle]
+
+
+def watchdog() -> Watchdog:
+    with shared.lock:
+        shared.watchdog = shared.watchdog or Watchdog()
+        return shared.watchdog
+
+
+def start_over() -> None:
+    """A forked process has no watchdog's thread, and must not speak on the connections of its parent."""
+    global shared
+    shared = Shared()
+
+
+os.register_at_fork(after_in_child=start_over)

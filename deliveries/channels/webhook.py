@@ -1,0 +1,208 @@
+"""The webhook channel: one signed POST to a checked address, within one deadline (decision 4)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+from requests import PreparedRequest, RequestException
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from standardwebhooks import Webhook
+from urllib3 import HTTPHeaderDict
+from urllib3.exceptions import HTTPError
+
+from deliveries.channels import RESPONSE_LIMIT, Notification, Report, Timings, WebhookTarget
+from deliveries.channels.connections import Exchange, Phase, adapter, under_way
+from deliveries.channels.failures import explain, is_stale
+from subscriptions.addresses import parse
+
+HIDDEN = "(not shown)"
+HEADERS_LIMIT = 16 * 1024  # characters of an answer's headers that are kept
+LONGEST_LOCATION = 200
+MOST_SECONDS = 10**9  # a Retry-After beyond is cut to this: `timedelta` has an end
+LATER = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+REDIRECTS = range(300, 400)
+
+
+@dataclass
+class Answer:
+    """What came back so far; the deadline may end it anywhere."""
+
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    truncated: bool = False
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+
+def send(notification: Notification, target: WebhookTarget, now: datetime) -> Report:
+    """Make one attempt. Whatever goes wrong out there is a failed report, never an exception."""
+    body = notification.body()
+    ours = headers_of(notification, target.secrets, body, now)
+    connections, answer, error = adapter(settings.WEBHOOK_CA_BUNDLE), Answer(), ""
+    exchange = Exchange(settings.WEBHOOK_TIMEOUT)
+    with under_way(exchange):
+        try:
+            request = request_of(target, ours, body)
+            read(post(request, connections, exchange), answer)
+            exchange.remaining()  # an answer that the deadline cut short can look complete
+        except (RequestException, HTTPError, OSError, ValueError) as failure:
+            error = explain(failure, exchange)
+    return Report(
+        succeeded=answer.succeeded and not error,
+        error=error or refusal(answer),
+        permanent=answer.status == HTTPStatus.GONE,
+        gone=answer.status == HTTPStatus.GONE,
+        retry_after=retry_after(answer, now),
+        status_code=answer.status,
+        remote_ip=exchange.remote_ip,
+        request_headers=ours | {name: HIDDEN for name in target.headers if name.lower() not in ours},
+        response_headers=answer.headers,
+        response_body=answer.body.decode(errors="replace").replace("\0", ""),
+        response_truncated=answer.truncated,
+        timings=timings(exchange),
+    )
+
+
+def headers_of(
+    notification: Notification, secrets: tuple[str, ...], body: bytes, now: datetime
+) -> dict[str, str]:
+    """The headers of the contract's section 4, and those that HTTP needs."""
+    delivery_id, moment = str(notification.delivery_id), now.astimezone(UTC)
+    return {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "accept-encoding": "identity",
+        "user-agent": settings.USER_AGENT,
+        "webhook-id": delivery_id,
+        "webhook-timestamp": str(int(moment.timestamp())),
+        "webhook-signature": " ".join(
+            Webhook(one).sign(delivery_id, moment, body.decode()) for one in secrets
+        ),
+        "openvolt-event-id": str(notification.event_id),
+        "openvolt-attempt": str(notification.attempt),
+        "openvolt-trigger": notification.trigger,
+    }
+
+
+def request_of(target: WebhookTarget, ours: Mapping[str, str], body: bytes) -> PreparedRequest:
+    """Built directly: `requests.Session` would add what the environment says."""
+    request = PreparedRequest()
+    request.method, request.url, request.body = "POST", normalised(target.url), body
+    request.headers = CaseInsensitiveDict({**target.headers})
+    request.headers.update(ours)
+    return request
+
+
+@lru_cache(maxsize=4096)
+def normalised(url: str) -> str:
+    """The URL in ASCII. Raises `AddressRefused` for one that no longer has the form of a webhook's."""
+    parts = parse(url)
+    return parts.url if parts.path else parts._replace(path="/").url
+
+
+def post(request: PreparedRequest, connections: HTTPAdapter, exchange: Exchange) -> Any:
+    """Send, and return urllib3's answer once its headers are there.
+
+    A receiver may close a connection that was kept just when it is used again: then a new one is tried, once.
+    """
+    try:
+        return connections.send(request, stream=True, timeout=exchange.remaining()).raw
+    except (RequestException, HTTPError, OSError) as failure:
+        if not is_stale(failure, exchange):
+            raise
+    exchange.start_afresh()
+    return connections.send(request, stream=True, timeout=exchange.remaining()).raw
+
+
+def read(raw: Any, answer: Answer) -> None:
+    """Read an answer up to its limit. Only a connection whose answer was read whole is used again."""
+    answer.status = raw.status
+    answer.headers, headers_cut = kept(raw.headers)
+    whole = False
+    try:
+        whole = read_body(raw, answer)
+    finally:
+        answer.truncated = headers_cut or len(answer.body) > RESPONSE_LIMIT
+        answer.body = answer.body[:RESPONSE_LIMIT]
+        if not whole:
+            raw.close()
+        raw.release_conn()
+
+
+def read_body(raw: Any, answer: Answer) -> bool:
+    """Returns whether the body came to its end within the limit."""
+    while room := RESPONSE_LIMIT + 1 - len(answer.body):
+        piece = raw.read1(room, decode_content=False)
+        if not piece:
+            return True
+        answer.body += piece
+    return False
+
+
+def kept(headers: HTTPHeaderDict) -> tuple[dict[str, str], bool]:
+    """The headers to keep, without what a database refuses, and whether some were left out for their size."""
+    room = HEADERS_LIMIT
+    found: dict[str, str] = {}
+    for name, value in headers.itermerged():
+        room -= len(name) + len(value)
+        if room < 0:
+            return found, True
+        found[name.lower().replace("\0", "")] = value.replace("\0", "")
+    return found, False
+
+
+def refusal(answer: Answer) -> str:
+    """Why an answer that came whole is no success; empty if it is one."""
+    if answer.succeeded:
+        return ""
+    said = f"The receiver answered {answer.status} {phrase(answer.status)}".rstrip()
+    if answer.status not in REDIRECTS:
+        return f"{said}."
+    location = answer.headers.get("location", "")[:LONGEST_LOCATION]
+    pointing = f" and points to {location}" if location else ""
+    return f"{said}{pointing}; redirects are not followed, so the subscription's URL must be the final one."
+
+
+def phrase(status: int | None) -> str:
+    """The standard's words for it; those of the receiver are anybody's."""
+    try:
+        return HTTPStatus(status or 0).phrase
+    except ValueError:
+        return ""
+
+
+def retry_after(answer: Answer, now: datetime) -> timedelta | None:
+    """The receiver's wish, in seconds or as a date (RFC 9110, section 10.2.3); None if there is none to read."""
+    wish = answer.headers.get("retry-after", "").strip()
+    if answer.status not in LATER or not wish:
+        return None
+    if re.fullmatch(r"[0-9]+", wish):
+        return timedelta(seconds=min(int(wish[:20]), MOST_SECONDS))
+    try:
+        date = parsedate_to_datetime(wish)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return max(date.replace(tzinfo=date.tzinfo or UTC) - now, timedelta(0))
+
+
+def timings(exchange: Exchange) -> Timings:
+    def milliseconds(phase: Phase) -> float | None:
+        return round(exchange.took[phase] * 1000, 1) if phase in exchange.took else None
+
+    return Timings(
+        dns_ms=milliseconds(Phase.DNS),
+        connect_ms=milliseconds(Phase.CONNECT),
+        tls_ms=milliseconds(Phase.TLS),
+        first_byte_ms=milliseconds(Phase.FIRST_BYTE),
+        total_ms=round((exchange.phase_began - exchange.began) * 1000, 1),
+    )
