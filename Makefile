@@ -18,14 +18,14 @@ help:
 	@echo "make lint   check formatting, lint, types, import rules and migrations"
 
 run: $(VENV)/installed
-	@exec $(BIN) -m openvolt_events.serve
+	@exec $(BIN) -m openvolt_events
 
 demo: $(VENV)/installed
-	@exec $(BIN) manage.py demo
+	@exec $(BIN) -m openvolt_events.demo
 
 test: $(VENV)/installed-dev
 	@$(BIN) -m tests.support.browser
-	@exec $(BIN) -m pytest -n auto
+	@exec $(BIN) -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN) -m ruff format --check .

@@ -17,7 +17,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import psutil
 import psycopg
@@ -33,6 +33,7 @@ SUPERUSER = "openvolt"
 DATABASE = "openvolt_events"
 SYSTEM_USER = "pgserver"  # whom root runs it as: PostgreSQL refuses root
 LONGEST_SOCKET_DIRECTORY = 85  # a socket's path has 103 bytes on macOS, 107 on Linux; PostgreSQL adds a name
+SEPARATORS = set(',"')  # in PostgreSQL's lists of such directories, and of hosts
 START_SECONDS = 60  # recovery after a crash takes its time
 STOP_SECONDS = 20
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
@@ -58,20 +59,20 @@ class EmbeddedPostgres:
         self.name = "database"
         self.cluster = f"openvolt-{hashlib.sha256(os.fsencode(self.data)).hexdigest()[:12]}"
         self.sockets = directory / "socket"
-        if len(os.fsencode(self.sockets)) > LONGEST_SOCKET_DIRECTORY:
+        if len(os.fsencode(self.sockets)) > LONGEST_SOCKET_DIRECTORY or set(str(self.sockets)) & SEPARATORS:
             self.sockets = Path(tempfile.gettempdir()) / self.cluster
         self.settings = settings or {}
         self.child: Child | None = None
 
     def url(self, database: str = DATABASE) -> str:
-        return f"postgres://{SUPERUSER}@/{database}?{urlencode({'host': self.sockets}, safe='/')}"
+        return f"postgres://{SUPERUSER}@/{database}?{urlencode({'host': self.sockets}, safe='/', quote_via=quote)}"
 
     def start(self) -> None:
         """Return once it answers and has its database. Raises `PostgresError`."""
         owner = server_account()
         self.prepare(owner)
         stop_leftovers(self.data, self.cluster)
-        (self.data / "postmaster.pid").unlink(missing_ok=True)  # its number may be another program's by now
+        self.remove_stale_locks()
         self.child = self.spawn(owner)
         if not wait_until(self.answers_or_ended, START_SECONDS) or self.exit_code() is not None:
             raise PostgresError(f"PostgreSQL does not start: {self.last_words()} (see {self.log})")
@@ -112,31 +113,32 @@ class EmbeddedPostgres:
         else:
             self.initialise(owner)
 
+    def remove_stale_locks(self) -> None:
+        """Of a server that was killed: the process numbers in them may be another program's by now."""
+        for file in (self.data / "postmaster.pid", *self.sockets.iterdir()):
+            file.unlink(missing_ok=True)
+
     def initialise(self, owner: pwd.struct_passwd) -> None:
         unfinished = self.data.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         make_private(unfinished, owner)
-        arguments = [
-            "-D",
-            unfinished,
-            "-U",
-            SUPERUSER,
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--no-instructions",
-        ]
-        locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        sync = ["--no-sync"] if self.settings.get("fsync") == "off" else []
-        done = subprocess.run(
-            [PROGRAMS / "initdb", *arguments, *locale, *sync],
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            start_new_session=True,  # a Ctrl-C ends its caller, which begins anew the next time
-            **account_arguments(owner),
-        )
-        if done.returncode:
-            raise PostgresError(f"PostgreSQL's initdb: {one_line(done.stderr) or in_words(done.returncode)}")
+        options = f"--username={SUPERUSER} --auth=trust --encoding=UTF8 --no-instructions"
+        locale = "--locale-provider=builtin --builtin-locale=C.UTF-8"
+        sync = "--no-sync" if self.settings.get("fsync") == "off" else "--sync-method=fsync"
+        command: list[str | Path] = [PROGRAMS / "initdb", *f"{options} {locale} {sync}".split(), unfinished]
+        with self.log.open("ab") as log:
+            initdb = Child(
+                "initdb", command, ENVIRONMENT, signal.SIGKILL, output=log, account=account_arguments(owner)
+            )
+            initdb.start()
+        try:
+            code = initdb.wait()
+        finally:
+            initdb.stop()
+        if code:
+            raise PostgresError(
+                f"PostgreSQL's initdb: {in_words(code)}, {self.last_words()} (see {self.log})"
+            )
         unfinished.rename(self.data)
 
     def spawn(self, owner: pwd.struct_passwd) -> Child:
@@ -168,14 +170,14 @@ class EmbeddedPostgres:
 
     def last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-20:]
-        telling = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
+        telling = [line for line in lines if any(word in line for word in ("FATAL:", "PANIC:", "error:"))]
         return (telling or lines or ["it wrote nothing"])[-1]
 
 
 def server_account() -> pwd.struct_passwd:
     """Whom the server runs as: ourselves, or, since it refuses root, a system user made for it."""
     if os.geteuid() != 0:
-        return pwd.getpwuid(os.geteuid())
+        return own_account()
     with suppress(KeyError):
         return pwd.getpwnam(SYSTEM_USER)
     try:
@@ -185,6 +187,16 @@ def server_account() -> pwd.struct_passwd:
         raise PostgresError(
             f"PostgreSQL refuses to run as root, and the user {SYSTEM_USER!r} can't be made: {error}. "
             "Make it, run as another user, or set DATABASE_URL."
+        ) from None
+
+
+def own_account() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise PostgresError(
+            f"PostgreSQL wants a user with a name, and user {os.geteuid()} has none; "
+            "run as another user, or set DATABASE_URL."
         ) from None
 
 
@@ -273,7 +285,3 @@ def leftovers(data: Path, cluster: str) -> tuple[list[psutil.Process], list[psut
 def end(process: psutil.Process, how: signal.Signals) -> None:
     with suppress(psutil.NoSuchProcess):
         process.send_signal(how)
-
-
-def one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -1,6 +1,7 @@
 """Child processes that can't outlive their owner, and that can be stopped in order."""
 
 import ctypes
+import math
 import os
 import signal
 import subprocess
@@ -14,6 +15,31 @@ from typing import IO, Any
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class Stopped(BaseException):
+    """Somebody asked for the end."""
+
+
+class StopRequest:
+    """A signal's wish to stop. It is heeded where we wait, so that it can't cut a step in half, nor the stop itself."""
+
+    def __init__(self) -> None:
+        self.is_made = False
+
+    def listen(self, numbers: Sequence[signal.Signals]) -> None:
+        for number in numbers:
+            signal.signal(number, self.make)
+
+    def make(self, *_: object) -> None:
+        self.is_made = True
+
+    def heed(self) -> None:
+        if self.is_made:
+            raise Stopped
+
+
+stop_request = StopRequest()
 
 
 @dataclass
@@ -55,10 +81,11 @@ class Child:
         return self.process is not None and self.process.poll() is None
 
     def wait(self) -> int:
-        """Its exit code, once it has ended."""
+        """Its exit code, once it has ended. Raises `Stopped`."""
         if self.process is None:
             raise RuntimeError(f"{self.name} was not started")
-        return self.process.wait()
+        wait_until(lambda: not self.is_running(), math.inf)
+        return self.process.returncode
 
     def stop(self) -> None:
         """Ask it to stop, wait for its deadline, and kill what is left of it and of its own children."""
@@ -101,9 +128,10 @@ def in_words(exit_code: int) -> str:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether the condition came true in time."""
+    """Whether the condition came true in time. Raises `Stopped`."""
     deadline = time.monotonic() + seconds
     while not condition():
+        stop_request.heed()
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
@@ -30,16 +31,19 @@ from django.core.exceptions import ImproperlyConfigured
 
 from openvolt_events import env_files
 from openvolt_events.postgres import EmbeddedPostgres, PostgresError
-from openvolt_events.processes import Child, in_words, wait_until
+from openvolt_events.processes import Child, Stopped, in_words, stop_request, wait_until
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 OWNER_MARK = "OPENVOLT_RUN"  # in the environment of every child: whose it is, should the owner be killed
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+DATABASE_ANSWER_SECONDS = 5
 WEB_START_SECONDS = 60
+WEB_ANSWER_SECONDS = 5
 WEB_STOP_SECONDS = 10
-WORKERS_STOP_SECONDS = 25  # an attempt that is under way has its own deadline, 15 s by default
+WORKERS_STOP_SECONDS = 10  # beyond the deadline of an attempt that is under way
 LONGEST_PAUSE_SECONDS = 30  # before a child is started again
 STUCK_SECONDS = 300  # without a heartbeat; workers write one every minute or so, or more often
+BETWEEN_LOOKS_SECONDS = 15  # at the heartbeat
 STEADY_SECONDS = 60  # a child that ran so long has not failed "again"
 
 
@@ -47,8 +51,8 @@ class CannotStart(Exception):
     """The text is one line that says why, and the mend."""
 
 
-class Stopped(BaseException):
-    """Somebody asked for the end."""
+class AlreadySaid(Exception):
+    """A child could not do its part, and said why."""
 
 
 class Startable(Protocol):
@@ -69,38 +73,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     var = parser.parse_args(arguments).var.resolve()
     os.chdir(BASE_DIR)
+    stop_request.listen(STOP_SIGNALS)
     try:
-        with stopped_by_signals():
-            run(var)
+        run(var)
     except Stopped:
         say("Stopped.")
         return 0
+    except AlreadySaid:
+        return 1
     except (CannotStart, PostgresError, ImproperlyConfigured) as error:
         print(f"make run: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
-def run(var: Path) -> None:
-    """Run until a signal raises `Stopped`. Raises `CannotStart`, `PostgresError` or `ImproperlyConfigured`."""
-    port = port_number(os.environ.get("PORT") or "8000")
-    var.mkdir(parents=True, exist_ok=True)
+def run(var: Path) -> NoReturn:
+    """Run until a signal raises `Stopped`. Raises as `main` expects."""
+    port = port_number(os.environ.get("PORT", "").strip() or "8000")
+    make_directory(var)
     with ExitStack() as held:
         held.enter_context(lock(var / "run.lock"))
         end_leftovers(var)
         sockets = held.enter_context(listening(port))
-        postgres = None if os.environ.get("DATABASE_URL") else EmbeddedPostgres(var)
+        postgres = None if os.environ.get("DATABASE_URL", "").strip() else EmbeddedPostgres(var)
         environment = choose_environment(os.environ, var, port, postgres)
-        database = check_settings(environment)
+        settings = check_settings(environment)
+        database = settings.DATABASES["default"]
         service = held.enter_context(Service())
         if postgres:
             say("Starting PostgreSQL …")
             service.start(Part(postgres))
+        else:
+            check_database(database)
         say("Preparing the database …")
         bootstrap(var, port, environment)
         say("Starting web and workers …")
         web = web_server(sockets, environment)
-        service.start(Part(workers(environment), is_stuck=lambda: not has_pulse(database)))
+        service.start(Part(workers(environment, settings), is_stuck=lambda: not has_pulse(database)))
         service.start(Part(web))
         wait_for_web(web, port)
         say_where_to_look(var, environment, port)
@@ -114,12 +122,14 @@ class Part:
     startable: Startable
     is_stuck: Callable[[], bool] = lambda: False
     started_at: float = 0
+    look_closer_at: float = 0
     failures: int = 0
     start_again_at: float | None = None
 
     def start(self) -> None:
         self.startable.start()
         self.started_at = time.monotonic()
+        self.look_closer_at = self.started_at + STUCK_SECONDS
         self.start_again_at = None
 
     def tend(self) -> None:
@@ -139,8 +149,10 @@ class Part:
         code = self.startable.exit_code()
         if code is not None:
             return f"ended ({in_words(code)})"
-        if now - self.started_at > STUCK_SECONDS and self.is_stuck():
-            return f"live, but have done nothing for {STUCK_SECONDS} s"
+        if now > self.look_closer_at:
+            self.look_closer_at = now + BETWEEN_LOOKS_SECONDS
+            if self.is_stuck():
+                return f"live, but have done nothing for {STUCK_SECONDS} s"
         return ""
 
     def plan_start(self, trouble: str, now: float) -> None:
@@ -160,7 +172,6 @@ class Service:
         return self
 
     def __exit__(self, *_: object) -> None:
-        ignore_signals()
         if self.parts:
             say("Stopping …")
         for part in reversed(self.parts):
@@ -172,31 +183,25 @@ class Service:
 
     def keep(self) -> NoReturn:
         while True:
+            stop_request.heed()
             for part in self.parts:
                 part.tend()
             time.sleep(0.2)
+
+
+def make_directory(var: Path) -> None:
+    try:
+        var.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(f"{var} can't be made ({error.strerror}).") from None
+    if not os.access(var, os.W_OK | os.X_OK):
+        raise CannotStart(f"{var} can't be written to; it belongs to {var.owner()}.")
 
 
 def port_number(text: str) -> int:
     if text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 65535:
         return int(text)
     raise CannotStart(f"PORT is {text!r}; set it to a number from 1 to 65535.")
-
-
-@contextmanager
-def stopped_by_signals() -> Iterator[None]:
-    def stop(*_: object) -> None:
-        ignore_signals()  # the second Ctrl-C must not cut the stop short
-        raise Stopped
-
-    for number in STOP_SIGNALS:
-        signal.signal(number, stop)
-    yield
-
-
-def ignore_signals() -> None:
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
@@ -254,6 +259,7 @@ def bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen()  # nobody else can have it from now on
     except OSError as error:
         listener.close()
         if error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
@@ -298,12 +304,26 @@ def own_secrets(path: Path) -> dict[str, str]:
     return made
 
 
-def check_settings(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Read the settings here as the children will; return the database's. Raises `ImproperlyConfigured`."""
+def check_settings(environment: Mapping[str, str]) -> ModuleType:
+    """Read the settings here as the children will. Raises `ImproperlyConfigured`."""
     os.environ.update(environment)
-    settings = import_module(environment["DJANGO_SETTINGS_MODULE"])
-    database: dict[str, Any] = settings.DATABASES["default"]
-    return database
+    return import_module(environment["DJANGO_SETTINGS_MODULE"])
+
+
+def check_database(database: Mapping[str, Any]) -> None:
+    try:
+        connect(database).close()
+    except psycopg.Error as error:
+        reason = " ".join(str(error).split()).rstrip(".?")
+        raise CannotStart(
+            f"DATABASE_URL can't be used: {reason}; mend it, or unset it to have a PostgreSQL started here."
+        ) from None
+
+
+def connect(database: Mapping[str, Any]) -> psycopg.Connection:
+    names = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD", "dbname": "NAME"}
+    address = {name: database[key] or None for name, key in names.items()}
+    return psycopg.connect(**{**address, **database["OPTIONS"], "connect_timeout": DATABASE_ANSWER_SECONDS})
 
 
 def bootstrap(var: Path, port: int, environment: Mapping[str, str]) -> None:
@@ -315,7 +335,7 @@ def bootstrap(var: Path, port: int, environment: Mapping[str, str]) -> None:
     finally:
         child.stop()
     if code:
-        raise CannotStart(f"the database can't be prepared ({in_words(code)}).")
+        raise AlreadySaid
 
 
 def web_server(sockets: Sequence[socket.socket], environment: Mapping[str, str]) -> Child:
@@ -337,9 +357,13 @@ def web_server(sockets: Sequence[socket.socket], environment: Mapping[str, str])
     )
 
 
-def workers(environment: Mapping[str, str]) -> Child:
+def workers(environment: Mapping[str, str], settings: ModuleType) -> Child:
+    """They are given the time that attempts under way have."""
     command = [sys.executable, "manage.py", "qcluster"]
-    return Child("workers", command, environment, stop_seconds=WORKERS_STOP_SECONDS)
+    last_attempt: timedelta = settings.WEBHOOK_TIMEOUT
+    return Child(
+        "workers", command, environment, stop_seconds=last_attempt.total_seconds() + WORKERS_STOP_SECONDS
+    )
 
 
 def has_pulse(database: Mapping[str, Any]) -> bool:
@@ -347,10 +371,8 @@ def has_pulse(database: Mapping[str, Any]) -> bool:
 
     django-q2's cluster can be wedged for good by the death of an idle worker (django-q2#23), and looks healthy.
     """
-    names = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD", "dbname": "NAME"}
-    address: dict[str, Any] = {name: database[key] or None for name, key in names.items()}
     try:
-        with psycopg.connect(**address, **database["OPTIONS"]) as connection:
+        with connect(database) as connection:
             row = connection.execute("SELECT now() - beat_at FROM deliveries_heartbeat").fetchone()
     except psycopg.Error:
         return True
@@ -365,7 +387,7 @@ def wait_for_web(web: Child, port: int) -> None:
 
 
 def answers(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WEB_START_SECONDS)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WEB_ANSWER_SECONDS)
     try:
         connection.request("GET", "/healthz", headers={"Host": "localhost"})
         connection.getresponse().read()
@@ -377,26 +399,34 @@ def answers(port: int) -> bool:
 
 
 def say(line: str) -> None:
-    print(line, flush=True)
+    """Tell whoever reads. Of `make run | less`, a Ctrl-C ends the reader, too: that must not end the stop."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say_where_to_look(var: Path, environment: Mapping[str, str], port: int) -> None:
-    url, keys = f"http://localhost:{port}", os.path.relpath(var / "demo.env")
-    user = env_files.read(var / "demo.env")["OPENVOLT_ADMIN_USER"]
-    emails = urlsplit(environment["EMAIL_URL"])
+    url, keys = f"http://localhost:{port}", var / "demo.env"
+    user = env_files.read(keys)["OPENVOLT_ADMIN_USER"]
     places = [
         (f"{url}/docs/", "the API: its reference, and a place to try it"),
         (f"{url}/admin/", f"the admin: user {user}, its password is in the next file"),
-        (keys, "keys and the password, for a shell to source"),
-        (
-            os.path.relpath(var / "mail") if unquote(emails.path) == str(var / "mail") else emails.scheme,
-            "emails go there",
-        ),
+        (short(keys), "keys and the password, for a shell to source"),
+        (where_emails_go(environment["EMAIL_URL"]), "emails go there"),
         ("make demo", "in a second terminal: a day of the platform. Ctrl-C in this one stops everything"),
     ]
     width = max(len(place) for place, _ in places)
     say("\n".join(f"{place:{width}}  {meaning}" for place, meaning in places))
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def where_emails_go(url: str) -> str:
+    """Without what is secret in it."""
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return short(BASE_DIR / unquote(parts.path))
+    return f"{parts.scheme}://{parts.hostname}" if parts.scheme.startswith("smtp") else parts.scheme
+
+
+def short(path: Path) -> str:
+    return str(path.relative_to(BASE_DIR) if path.is_relative_to(BASE_DIR) else path)

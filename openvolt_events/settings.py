@@ -5,6 +5,7 @@ A wrong value raises `ImproperlyConfigured` with the variable's name, its value 
 """
 
 import os
+import ssl
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -13,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import dj_database_url
 import structlog
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, MultiFernet
 from django.core.exceptions import ImproperlyConfigured
 
 from openvolt_events import __version__
@@ -64,6 +65,14 @@ def env_choice(name: str, default: str, choices: set[str]) -> str:
     return value
 
 
+def is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half a pair of brackets
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)
+
+
 # Essentials
 
 DEBUG = env_bool("DEBUG", False)
@@ -74,16 +83,15 @@ ENCRYPTION_KEYS = [
     if key.strip()
 ]
 try:
-    for key in ENCRYPTION_KEYS:
-        Fernet(key)
+    MultiFernet([Fernet(key) for key in ENCRYPTION_KEYS])  # wants one at least
 except ValueError:
     raise ImproperlyConfigured(
-        "ENCRYPTION_KEYS has an entry that is no key; set it to 32 random bytes in URL-safe base64, "
+        "ENCRYPTION_KEYS has an entry that is no key, or none at all; set it to 32 random bytes in URL-safe base64, "
         "as `python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'` prints them."
     ) from None
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 PUBLIC_URL = env("PUBLIC_URL", "http://localhost:8000").rstrip("/")
-if urlsplit(PUBLIC_URL).scheme not in {"http", "https"} or not urlsplit(PUBLIC_URL).hostname:
+if not is_web_address(PUBLIC_URL):
     raise ImproperlyConfigured(
         f"PUBLIC_URL is {PUBLIC_URL!r}; set it to an address like https://events.example."
     )
@@ -179,10 +187,14 @@ WHITENOISE_USE_FINDERS = True
 USER_AGENT = f"Openvolt-Events/{__version__}"
 WEBHOOK_TIMEOUT = timedelta(seconds=env_number("WEBHOOK_TIMEOUT", 15, 0.1, 300))
 WEBHOOK_CA_BUNDLE = env("WEBHOOK_CA_BUNDLE")
-if WEBHOOK_CA_BUNDLE and not Path(WEBHOOK_CA_BUNDLE).is_file():
-    raise ImproperlyConfigured(
-        f"WEBHOOK_CA_BUNDLE is {WEBHOOK_CA_BUNDLE!r}; set it to a PEM file that exists."
-    )
+if WEBHOOK_CA_BUNDLE:
+    try:
+        ssl.create_default_context(cafile=WEBHOOK_CA_BUNDLE)
+    except OSError as error:  # ssl.SSLError is one, too
+        raise ImproperlyConfigured(
+            f"WEBHOOK_CA_BUNDLE is {WEBHOOK_CA_BUNDLE!r} ({error.strerror or error}); "
+            "set it to a file of certificates in PEM."
+        ) from None
 try:
     WEBHOOK_ALLOWED_NETWORKS = [ip_network(cidr) for cidr in env_list("WEBHOOK_ALLOWED_NETWORKS")]
 except ValueError as error:
@@ -344,9 +356,12 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
     "DISABLE_ERRORS_AND_WARNINGS": False,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "GET_LIB_DOC_EXCLUDES": "openvolt_events.api.schema.whose_words_are_not_for_readers",
     "PREPROCESSING_HOOKS": ["openvolt_events.api.schema.only_api"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
+        "openvolt_events.api.schema.close_requests",
         "openvolt_events.api.schema.describe_problems",
         "openvolt_events.api.schema.describe_notifications",
     ],

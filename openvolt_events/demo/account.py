@@ -7,6 +7,9 @@ from typing import Any
 
 from openvolt_events.demo.receivers import Receipt
 
+ARRIVED = ("succeeded", "held")
+TRIED = ("scheduled", "held")
+
 
 @dataclass(frozen=True)
 class PublishedEvent:
@@ -27,9 +30,9 @@ class Told:
     attempts: int
 
     @property
-    def is_scheduled(self) -> bool:
-        """Tried before, and to be tried again."""
-        return self.status == "pending" and self.attempts > 0
+    def place(self) -> str:
+        """Its status, but `scheduled` when it was tried before and is to be tried again."""
+        return "scheduled" if self.status == "pending" and self.attempts else self.status
 
 
 @dataclass(frozen=True)
@@ -53,37 +56,33 @@ def wanted(events: Collection[PublishedEvent], event_types: Collection[str]) -> 
     return [event for event in events if "*" in event_types or event.type in event_types]
 
 
-def is_accounted(told: Told | None, can_succeed: bool) -> bool:
-    """Whether a delivery is where it should be at the end: a receiver that is down has been tried at least once."""
-    if told is None:
-        return False
-    return told.status in ("succeeded", "held") if can_succeed else told.is_scheduled or told.status == "held"
-
-
 def account(
     name: str,
     subscription_id: str,
     events: Collection[PublishedEvent],
     deliveries: Collection[Told],
     receipts: Sequence[Receipt],
-    can_succeed: bool,
+    ends: Collection[str],
 ) -> Account:
-    """Compare the events that a subscription asked for with its deliveries, and these with what arrived."""
+    """Compare the events that a subscription asked for with its deliveries, and these with what arrived.
+
+    `ends` are the places where a delivery may be at the end: ARRIVED, or TRIED for a receiver that is down.
+    """
     accepted = {receipt.webhook_id for receipt in receipts if receipt.accepted}
     signatures = [receipt.verified for receipt in receipts if receipt.verified is not None]
     return Account(
         name=name,
         published=len(events),
-        delivered=sum(told.status == "succeeded" for told in deliveries),
-        scheduled=sum(told.is_scheduled for told in deliveries),
-        held=sum(told.status == "held" for told in deliveries),
+        delivered=sum(told.place == "succeeded" for told in deliveries),
+        scheduled=sum(told.place == "scheduled" for told in deliveries),
+        held=sum(told.place == "held" for told in deliveries),
         received=len({receipt.webhook_id for receipt in receipts}),
         accepted=len(accepted),
         requests=len(receipts),
         verified=sum(signatures) if signatures else None,
         bad_signatures=signatures.count(False) if signatures else None,
         problems=[
-            *unaccounted(events, deliveries, accepted, can_succeed),
+            *unaccounted(events, deliveries, accepted, ends),
             *unasked(events, deliveries),
             *wrong(subscription_id, events, deliveries, receipts),
         ],
@@ -94,7 +93,7 @@ def unaccounted(
     events: Collection[PublishedEvent],
     deliveries: Collection[Told],
     accepted: Collection[str],
-    can_succeed: bool,
+    ends: Collection[str],
 ) -> Iterator[str]:
     """What is amiss with events that should have been told, or kept for later."""
     by_event = {told.event_id: told for told in deliveries}
@@ -102,7 +101,7 @@ def unaccounted(
         told = by_event.get(event.id)
         if told is None:
             yield f"{event.type} {event.id} has no delivery"
-        elif not is_accounted(told, can_succeed):
+        elif told.place not in ends:
             yield f"{event.type} {event.id} is {told.status} after {told.attempts} attempts (delivery {told.id})"
         elif told.status == "succeeded" and told.id not in accepted:
             yield f"{event.type} {event.id} is said to be delivered, and never arrived (delivery {told.id})"

@@ -1,8 +1,7 @@
 """The public HTTP API (contract, section 5) as a publisher and as a developer's application use it."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urljoin
@@ -13,28 +12,22 @@ from openvolt_events.demo.account import PublishedEvent, Told
 from openvolt_events.demo.day import Change, timestamp
 
 TIMEOUT = timedelta(seconds=30)
-PATIENCE = timedelta(seconds=20)  # with a service that is just starting again
+PATIENCE = timedelta(seconds=15)  # with a service that is just starting again
+AWAY = (502, 503, 504)
 PAUSE = timedelta(milliseconds=500)
 
 
 class NotRunning(Exception):
-    """Nothing answers at the address."""
+    """Nothing answers at the address, or something that says that the service is away."""
 
 
 class Refused(Exception):
     """The service answered with a problem."""
 
 
-@dataclass(frozen=True)
-class NewSubscription:
-    """What the creation answers; `secret` is empty for emails."""
-
-    id: str
-    secret: str
-
-
 class Client:
-    """One key's view of the service. Raises `NotRunning` and `Refused` from every call."""
+    """One key's view of the service. Every call raises `NotRunning` and `Refused`; those that are safe to
+    repeat have `PATIENCE` with a service that is away."""
 
     def __init__(self, url: str, key: str) -> None:
         self.url = url
@@ -46,12 +39,22 @@ class Client:
         self.session.headers["x-api-key"] = key
 
     def get(self, path: str) -> Any:
-        return self.call("GET", path)
+        return patiently(lambda: self.call("GET", path))
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         return self.call("POST", path, body)
 
-    def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
+    def post_once(self, path: str, body: Mapping[str, Any], key: str) -> Any:
+        """Post with an idempotency key, which makes it safe to try again."""
+        return patiently(lambda: self.call("POST", path, body, {"idempotency-key": key}))
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         url = urljoin(self.url, path)
         try:
             response = self.session.request(
@@ -59,20 +62,7 @@ class Client:
             )
         except requests.RequestException as error:
             raise NotRunning(f"Nothing answers at {self.url} ({type(error).__name__}).") from None
-        if not response.ok:
-            raise Refused(f"{method} {url} answered {response.status_code}: {response.text[:500]}")
-        return response.json() if response.content else None
-
-    def post_once(self, path: str, body: Any, key: str) -> Any:
-        """Post with an idempotency key: safe to try again while the service is away for a moment."""
-        gives_up_at = time.monotonic() + PATIENCE.total_seconds()
-        while True:
-            try:
-                return self.call("POST", path, body, {"idempotency-key": key})
-            except NotRunning:
-                if time.monotonic() > gives_up_at:
-                    raise
-                time.sleep(PAUSE.total_seconds())
+        return content(response)
 
     def pages(self, path: str) -> Iterator[Any]:
         """Every item of a list, over all of its pages."""
@@ -89,6 +79,31 @@ class Client:
             told = Told(item["id"], item["event_id"], item["status"], item["attempt_count"])
             found.setdefault(item["subscription_id"], []).append(told)
         return found
+
+
+def patiently(call: Callable[[], Any]) -> Any:
+    """Call again while the service is away for a moment. Only for calls that may safely be made twice."""
+    gives_up_at = time.monotonic() + PATIENCE.total_seconds()
+    while True:
+        try:
+            return call()
+        except NotRunning:
+            if time.monotonic() > gives_up_at:
+                raise
+        time.sleep(PAUSE.total_seconds())
+
+
+def content(response: requests.Response) -> Any:
+    """What an answer says in JSON, or None when it is empty. Raises `NotRunning` and `Refused`."""
+    said = f"{response.request.method} {response.url} answered {response.status_code}"
+    if response.status_code in AWAY:
+        raise NotRunning(f"{said}.")
+    if not response.ok:
+        raise Refused(f"{said}: {response.text[:500]}")
+    try:
+        return response.json() if response.content else None
+    except requests.JSONDecodeError:
+        raise Refused(f"{said} without JSON: {response.text[:500]!r}") from None
 
 
 def publish(client: Client, application_id: str, changes: Sequence[Change], key: str) -> list[PublishedEvent]:

@@ -1,7 +1,7 @@
 """The demo from the first call to the closing account."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
-from openvolt_events.demo.account import Account, PublishedEvent, Told, account, is_accounted, wanted
+from openvolt_events.demo.account import ARRIVED, TRIED, Account, PublishedEvent, Told, account, wanted
 from openvolt_events.demo.client import Client, NotRunning, Refused, publish
 from openvolt_events.demo.day import Publish, RotateKey, Step, plan
 from openvolt_events.demo.mailbox import Mailbox, confirm
 from openvolt_events.demo.receivers import Receipt, Receiver, down, flaky, healthy, slow
-from openvolt_events.demo.screen import Screen, Standing, Tally
+from openvolt_events.demo.screen import Screen, Standing, Tally, table
 
 DAYS = (date(2026, 10, 24), date(2026, 10, 25))  # an ordinary day of 48 half hours, and the Sunday of 50
 EMAIL_WAIT = timedelta(seconds=20)
@@ -25,6 +25,14 @@ LOOK_AGAIN = timedelta(seconds=1)
 PEOPLE = ("customer.created", "user.created")
 CONSENTS = ("hosted_consent.approved", "hosted_consent.revoked")
 
+CHARACTERS = {
+    "healthy": "takes all",
+    "flaky": "first answers 503 to every other one",
+    "slow": "thinks for a second or two",
+    "down": "answers 500 to everything",
+    "email": "one recipient",
+}
+
 
 class Source(Protocol):
     """Where notifications arrive."""
@@ -34,25 +42,25 @@ class Source(Protocol):
 
 @dataclass
 class Subscriber:
-    """One subscription of the demo. `can_succeed` is False for the receiver that is down."""
+    """One subscription of the demo, and the places where its deliveries may end."""
 
     name: str
     event_types: Sequence[str]
     source: Source
-    can_succeed: bool = True
+    ends: Collection[str] = ARRIVED
     subscription_id: str = ""
     deliveries: Sequence[Told] = field(default=())
+
+    def __str__(self) -> str:
+        return f"  {self.name:<8} {CHARACTERS[self.name]}"
 
     def tally(self, events: Sequence[PublishedEvent]) -> Tally:
         accepted = {receipt.webhook_id for receipt in self.source.receipts() if receipt.accepted}
         return Tally(self.name, len(wanted(events, self.event_types)), len(accepted))
 
     def is_complete(self, events: Sequence[PublishedEvent]) -> bool:
-        told = {told.event_id: told for told in self.deliveries}
-        return all(
-            event.id in told and is_accounted(told[event.id], self.can_succeed)
-            for event in wanted(events, self.event_types)
-        )
+        ended = {told.event_id for told in self.deliveries if told.place in self.ends}
+        return all(event.id in ended for event in wanted(events, self.event_types))
 
     def account(self, events: Sequence[PublishedEvent]) -> Account:
         return account(
@@ -61,7 +69,7 @@ class Subscriber:
             wanted(events, self.event_types),
             self.deliveries,
             self.source.receipts(),
-            self.can_succeed,
+            self.ends,
         )
 
 
@@ -86,7 +94,7 @@ class Demo:
             Subscriber("flaky", ["meter_data.received"], self.receivers["flaky"]),
             Subscriber("slow", [*PEOPLE, "meter.created", *CONSENTS], self.receivers["slow"]),
             Subscriber(
-                "down", [*CONSENTS, "meter.created", "api_keys.rotated"], self.receivers["down"], False
+                "down", [*CONSENTS, "meter.created", "api_keys.rotated"], self.receivers["down"], TRIED
             ),
             Subscriber("email", [*PEOPLE, *CONSENTS, "meter.created", "api_keys.rotated"], self.mailbox),
         ]
@@ -94,14 +102,16 @@ class Demo:
         self.events: list[PublishedEvent] = []
 
     def perform(self, lasting: timedelta) -> list[Account]:
-        """Play the days in about the time given, and return the closing account. Raises NotRunning, Refused."""
+        """Play the days in about the time given, show and return the closing account. Raises NotRunning, Refused."""
         with self.stage():
             self.create_application()
             self.subscribe()
             self.confirm_recipient()
             self.play(lasting)
             self.wait_for_completion()
-            return [subscriber.account(self.events) for subscriber in self.subscribers]
+            accounts = [subscriber.account(self.events) for subscriber in self.subscribers]
+            self.screen.say(f"\n{table(accounts)}\n")
+            return accounts
 
     @contextmanager
     def stage(self) -> Iterator[None]:
@@ -128,7 +138,7 @@ class Demo:
             subscriber.subscription_id = created["id"]
             if receiver := self.receivers.get(subscriber.name):
                 receiver.secret = created["secret"]
-        self.screen.say(f"Subscriptions: {', '.join(subscriber.name for subscriber in self.subscribers)}")
+        self.screen.say("\n".join(["Subscriptions:", *map(str, self.subscribers)]))
 
     def subscription_of(self, subscriber: Subscriber) -> dict[str, Any]:
         common = {"event_types": list(subscriber.event_types), "description": f"Demo: {subscriber.name}"}
@@ -207,7 +217,7 @@ class Demo:
                 if waiting:
                     self.application.post(f"/v1/subscriptions/{subscriber.subscription_id}/pause")
                     self.screen.say(
-                        f"Paused the subscription of {subscriber.name!r}: {len(waiting)} deliveries are held, so that"
+                        f"Paused the subscription of {subscriber.name!r} (deliveries held: {len(waiting)}), so that"
                         " nothing is retried for days to a receiver that ends with the demo."
                     )
         except (NotRunning, Refused) as error:

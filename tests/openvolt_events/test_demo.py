@@ -1,27 +1,32 @@
 """`make demo`: the day it plays, its receivers and its recipient, and the account that it closes with."""
 
 import json
+import re
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, date, datetime, timedelta
 from email.message import EmailMessage
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import requests
-from django.core.management import call_command
 from standardwebhooks import Webhook
 
 from events.event_types import EVENT_TYPES
-from openvolt_events.demo.account import Account, PublishedEvent, Told, account, wanted
+from openvolt_events.demo.__main__ import main
+from openvolt_events.demo.account import ARRIVED, TRIED, Account, PublishedEvent, Told, account, wanted
+from openvolt_events.demo.client import Client, NotRunning, Refused
 from openvolt_events.demo.day import Change, Publish, RotateKey, plan
 from openvolt_events.demo.half_hours import HALF_HOUR, half_hours
 from openvolt_events.demo.mailbox import Form, Mailbox
 from openvolt_events.demo.receivers import Behaviour, Receipt, Receiver, down, flaky, healthy, slow
 from openvolt_events.demo.screen import Plain, Standing, Tally, Terminal, complaints, table
+from tests.support.running import Running, free_port, new_directory
 
 SATURDAY, SUNDAY = date(2026, 10, 24), date(2026, 10, 25)
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -254,8 +259,8 @@ def arrived(delivery_id: str, event: PublishedEvent, accepted: bool = True, veri
     return Receipt(delivery_id, event.id, "1", accepted, verified, document)
 
 
-def closed(deliveries: list[Told], receipts: list[Receipt], can_succeed: bool = True) -> Account:
-    return account("healthy", SUBSCRIPTION, EVENTS, deliveries, receipts, can_succeed)
+def closed(deliveries: list[Told], receipts: list[Receipt], ends: Collection[str] = ARRIVED) -> Account:
+    return account("healthy", SUBSCRIPTION, EVENTS, deliveries, receipts, ends)
 
 
 def test_a_subscription_wants_its_types_or_all():
@@ -278,7 +283,7 @@ def test_what_was_delivered_and_arrived_balances():
 def test_what_is_scheduled_for_a_receiver_that_is_down_balances_once_it_was_tried():
     told = [Told("d1", "e1", "pending", 1), Told("d2", "e2", "pending", 0)]
 
-    result = closed(told, [arrived("d1", EVENTS[0], accepted=False)], can_succeed=False)
+    result = closed(told, [arrived("d1", EVENTS[0], accepted=False)], ends=TRIED)
 
     assert result.scheduled == 1
     assert result.problems == ["meter_data.received e2 is pending after 0 attempts (delivery d2)"]
@@ -347,6 +352,74 @@ def test_the_table_names_each_subscription_and_its_verdict():
     assert second.endswith("wrong")
 
 
+class Moody(BaseHTTPRequestHandler):
+    """Answers each request with the next of the server's `answers`."""
+
+    def do_POST(self) -> None:
+        status, body = self.server.answers.pop(0)  # type: ignore[attr-defined]
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def moody() -> Iterator[HTTPServer]:
+    with HTTPServer(("127.0.0.1", 0), Moody) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def client_of(server: HTTPServer) -> Client:
+    return Client(f"http://127.0.0.1:{server.server_port}", "ovk_x")
+
+
+def test_what_is_safe_to_repeat_is_asked_again_while_the_service_is_away(moody):
+    moody.answers = [(503, b""), (200, b'{"data": []}'), (502, b""), (201, b'{"id": "1"}')]
+
+    assert client_of(moody).get("/v1/events") == {"data": []}
+    assert client_of(moody).post_once("/v1/events", {}, "key") == {"id": "1"}
+
+
+def test_what_is_not_safe_to_repeat_is_asked_once(moody):
+    moody.answers = [(503, b""), (201, b"{}")]
+
+    with pytest.raises(NotRunning, match="answered 503"):
+        client_of(moody).post("/v1/subscriptions", {})
+    assert len(moody.answers) == 1
+
+
+def test_patience_with_a_service_that_is_away_ends(moody, monkeypatch):
+    monkeypatch.setattr("openvolt_events.demo.client.PATIENCE", timedelta(0))
+    moody.answers = [(503, b"")] * 9
+
+    with pytest.raises(NotRunning, match="answered 503"):
+        client_of(moody).get("/v1/events")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [(422, b'{"title": "no"}', 'answered 422: {"title"'), (200, b"<html>", "JSON")],
+)
+def test_an_answer_that_is_no_success_or_no_json_is_told(moody, status, body, reason):
+    moody.answers = [(status, body)]
+
+    with pytest.raises(Refused, match=re.escape(reason)):
+        client_of(moody).get("/v1/events")
+
+
+def test_an_empty_answer_is_none(moody):
+    moody.answers = [(204, b"")]
+
+    assert client_of(moody).post("/v1/subscriptions/1/pause") is None
+
+
 def standing(published: int) -> Standing:
     moment = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
     return Standing(moment, published, 75, [Tally("healthy", published, 1)])
@@ -372,20 +445,18 @@ def test_a_terminal_redraws_its_block_in_place():
     assert "published 3 of 75" in second
 
 
-def test_without_a_service_the_command_says_so_in_one_line(settings, tmp_path, monkeypatch):
-    settings.VAR_DIR = tmp_path
+def test_without_a_service_the_command_says_so_in_one_line(tmp_path, monkeypatch):
     monkeypatch.delenv("OPENVOLT_URL", raising=False)
 
     with pytest.raises(SystemExit) as exit_:
-        call_command("demo")
+        main(["--var", str(tmp_path)])
 
     assert "OPENVOLT_URL" in str(exit_.value)
     assert "make run" in str(exit_.value)
     assert "\n" not in str(exit_.value)
 
 
-def test_when_nothing_listens_the_command_says_so_in_one_line(settings, tmp_path, monkeypatch):
-    settings.VAR_DIR = tmp_path
+def test_when_nothing_listens_the_command_says_so_in_one_line(tmp_path, monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -393,7 +464,34 @@ def test_when_nothing_listens_the_command_says_so_in_one_line(settings, tmp_path
         monkeypatch.delenv("OPENVOLT_URL", raising=False)
 
         with pytest.raises(SystemExit) as exit_:
-            call_command("demo")
+            main(["--var", str(tmp_path)])
 
     assert str(exit_.value).startswith(f"Nothing answers at {url}")
     assert "\n" not in str(exit_.value)
+
+
+@pytest.fixture
+def service() -> Iterator[Running]:
+    with new_directory() as directory:
+        running = Running(directory / "var", free_port(), {})
+        running.wait_until_up()
+        yield running
+        running.end()
+        print(running.said)  # shown when the test has failed
+
+
+def test_the_demo_accounts_for_every_event_of_a_running_service(service, capsys, monkeypatch):
+    for name in service.keys:
+        monkeypatch.delenv(name, raising=False)
+
+    main(["--var", str(service.var), "--seconds", "2"])
+
+    shown = capsys.readouterr().out
+    rows = {line.split()[0]: line.split() for line in shown.splitlines() if line.endswith("  ok")}
+    assert list(rows) == ["healthy", "flaky", "slow", "down", "email"]
+    assert "wrong" not in shown
+    assert "Everything is accounted for: 72 events, 166 notifications." in shown
+    assert rows["healthy"][1:5] == ["72", "72", "0", "0"]
+    assert rows["down"][1:5] == ["9", "0", "9", "0"]
+    assert "Paused the subscription of 'down' (deliveries held: 9)" in shown
+    assert "Traceback" not in service.said

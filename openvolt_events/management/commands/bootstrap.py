@@ -8,8 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
+from django.db.migrations.exceptions import MigrationSchemaMissing
 from django.utils import timezone
 
 from accounts.models import ApiKey, Application, Scope, User
@@ -29,12 +30,21 @@ class Command(BaseCommand):
         parser.add_argument("--url", required=True, help="where the service answers, for OPENVOLT_URL")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        call_command("migrate", interactive=False, verbosity=0)
+        migrate()
         known = env_files.read(options["file"])
         with transaction.atomic():
             values = {"OPENVOLT_URL": options["url"], **superuser(known), **demo_keys(known)}
         if values != known:
             env_files.write(options["file"], values)
+
+
+def migrate() -> None:
+    try:
+        call_command("migrate", interactive=False, verbosity=0)
+    except MigrationSchemaMissing:
+        raise CommandError(
+            "DATABASE_URL names a user who may not make tables there; make it the database's owner."
+        ) from None
 
 
 def superuser(known: dict[str, str]) -> dict[str, str]:

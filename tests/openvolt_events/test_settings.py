@@ -1,0 +1,166 @@
+"""The settings as they are read from an environment: what is refused, and that each is documented."""
+
+import ast
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from django.core.exceptions import ImproperlyConfigured
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+SETTINGS = REPOSITORY / "openvolt_events" / "settings.py"
+PRODUCTION = {
+    "SECRET_KEY": "long and random",
+    "ENCRYPTION_KEYS": Fernet.generate_key().decode(),
+    "DATABASE_URL": "postgres://user:hidden@db.example/events",
+}
+OF_MAKE_RUN = {"PORT"}
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch):
+    """Read the settings in an environment that has these values and no others."""
+
+    def settings(**values: str) -> dict[str, Any]:
+        for name in names_read():
+            monkeypatch.delenv(name, raising=False)
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+        return runpy.run_path(str(SETTINGS))
+
+    return settings
+
+
+def names_read() -> set[str]:
+    calls = [node for node in ast.walk(ast.parse(SETTINGS.read_text())) if isinstance(node, ast.Call)]
+    named = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id.startswith("env")]
+    return {str(call.args[0].value) for call in named if isinstance(call.args[0], ast.Constant)}
+
+
+def names_documented() -> set[str]:
+    """Those of tables that say what each means."""
+    document = (REPOSITORY / "docs" / "settings.md").read_text()
+    tables = re.findall(r"^\| variable \| meaning .*\n(?:\|.*\n)+", document, re.MULTILINE)
+    return {name for table in tables for name in re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)}
+
+
+def test_every_variable_that_is_read_is_documented_and_no_other():
+    assert "DATABASE_URL" in names_read()
+    assert names_documented() == names_read() | OF_MAKE_RUN
+
+
+def test_what_production_has_to_give_is_enough(read):
+    settings = read(**PRODUCTION)
+
+    assert settings["DEBUG"] is False
+    assert settings["ENCRYPTION_KEYS"] == [PRODUCTION["ENCRYPTION_KEYS"]]
+    assert settings["WEBHOOK_ALLOWED_NETWORKS"] == []
+
+
+@pytest.mark.parametrize("name", PRODUCTION)
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_production_does_not_start_without_what_it_needs(read, name, value):
+    given = {**PRODUCTION, name: value}
+
+    with pytest.raises(ImproperlyConfigured, match=f"^{name} is not set"):
+        read(**{name: value for name, value in given.items() if value is not None})
+
+
+def test_debugging_needs_nothing(read):
+    assert read(DEBUG="1")["DEBUG"] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DEBUG", "perhaps"),
+        ("ENCRYPTION_KEYS", "short"),
+        ("ENCRYPTION_KEYS", "schlüssel"),
+        ("ENCRYPTION_KEYS", ","),
+        ("DATABASE_URL", "nonsense"),
+        ("DATABASE_URL", "mysql://localhost/events"),
+        ("DATABASE_URL", "postgres://localhost:port/events"),
+        ("DATABASE_URL", "postgres://localhost/"),
+        ("DATABASE_URL", "postgres://user:hid[den@localhost/events"),
+        ("PUBLIC_URL", "events.example"),
+        ("PUBLIC_URL", "ftp://events.example"),
+        ("PUBLIC_URL", "https://[::1"),
+        ("WEBHOOK_TIMEOUT", "soon"),
+        ("WEBHOOK_TIMEOUT", "nan"),
+        ("WEBHOOK_TIMEOUT", "0"),
+        ("WEBHOOK_TIMEOUT", "301"),
+        ("WEBHOOK_ALLOWED_NETWORKS", "10.0.0.1/8"),
+        ("WEBHOOK_ALLOWED_NETWORKS", "localhost"),
+        ("WEBHOOK_CA_BUNDLE", "/nowhere.pem"),
+        ("WEBHOOK_CA_BUNDLE", __file__),
+        ("WEBHOOK_CA_BUNDLE", str(REPOSITORY)),
+        ("RETRY_SCHEDULE", "5,soon"),
+        ("RETRY_SCHEDULE", "5,-1"),
+        ("RETRY_SCHEDULE", ",".join(["1"] * 21)),
+        ("RETRY_SCHEDULE", "1209601"),
+        ("RETRY_SCHEDULE", "inf"),
+        ("EMAIL_URL", "pigeon://loft"),
+        ("EMAIL_URL", "smtp://user:hidden@"),
+        ("EMAIL_URL", "smtp://user:hidden@mail.example:port"),
+        ("EMAIL_URL", "file:"),
+        ("EMAIL_URL", "anymail+pigeon://hidden@"),
+        ("EMAIL_URL", "anymail+postmark://"),
+        ("WORKERS", "0"),
+        ("WORKERS", "65"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_one_line_that_names_it_and_tells_no_secret(read, name, value):
+    with pytest.raises(ImproperlyConfigured) as refused:
+        read(**{**PRODUCTION, name: value})
+
+    line = str(refused.value)
+    assert line.startswith(name)
+    assert "\n" not in line
+    assert "hid" not in line
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("smtp://mail.example", ("mail.example", 25, "", "", False, False)),
+        ("smtp://me:a%40b@mail.example:587?tls=1", ("mail.example", 587, "me", "a@b", True, False)),
+        ("smtp+tls://mail.example", ("mail.example", 587, "", "", True, False)),
+        ("smtps://mail.example", ("mail.example", 465, "", "", False, True)),
+        ("smtp+ssl://mail.example", ("mail.example", 465, "", "", False, True)),
+    ],
+)
+def test_an_email_url_says_all_about_an_smtp_server(read, url, expected):
+    settings = read(**PRODUCTION, EMAIL_URL=url)
+
+    names = ("HOST", "PORT", "HOST_USER", "HOST_PASSWORD", "USE_TLS", "USE_SSL")
+    assert tuple(settings[f"EMAIL_{name}"] for name in names) == expected
+
+
+def test_an_email_url_of_a_provider_carries_what_anymail_wants_to_know(read):
+    settings = read(**PRODUCTION, EMAIL_URL="anymail+mailgun://key@?sender_domain=mg.example")
+
+    assert settings["EMAIL_BACKEND"] == "anymail.backends.mailgun.EmailBackend"
+    assert settings["ANYMAIL"]["MAILGUN_API_KEY"] == "key"
+    assert settings["ANYMAIL"]["MAILGUN_SENDER_DOMAIN"] == "mg.example"
+
+
+@pytest.mark.parametrize(
+    "command", [["manage.py", "check"], ["-m", "gunicorn", "openvolt_events.wsgi", "--bind=127.0.0.1:0"]]
+)
+def test_a_process_that_lacks_a_setting_ends_with_one_line_about_it(command):
+    given = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+
+    done = subprocess.run(
+        [sys.executable, *command], cwd=REPOSITORY, env=given, capture_output=True, text=True, timeout=60
+    )
+
+    assert done.returncode != 0
+    assert "Wrong setting: SECRET_KEY is not set" in done.stderr
+    assert "Traceback" not in done.stderr
