@@ -211,7 +211,7 @@ class CheckedConnection(HTTPConnection):
         self.remote_ip, self.opened_at = str(address), time.monotonic()
         exchange = current.get()
         exchange.hold(sock)
-        sock.settimeout(exchange.remaining())
+        sock.settimeout(exchange.remaining())  # the handshake, unlike an answer, keeps to it as a whole
         if self.scheme == "https":
             exchange.enter(Phase.TLS)
         return sock
@@ -235,14 +235,6 @@ class CheckedConnection(HTTPConnection):
 
 class CheckedTLSConnection(CheckedConnection, HTTPSConnection):
     scheme = "https"
-
-
-class WatchedSSLSocket(ssl.SSLSocket):
-    """Wrapping takes the socket away from the exchange; this gives it back before the handshake."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        current.get().hold(self)
-        super().do_handshake(block)
 
 
 class CheckedPool(HTTPConnectionPool):
@@ -296,7 +288,6 @@ class CheckedAdapter(HTTPAdapter):
 
 def tls_context(ca_bundle: str) -> ssl.SSLContext:
     context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-    context.sslsocket_class = WatchedSSLSocket
     context.load_verify_locations(certifi.where())
     if ca_bundle:
         context.load_verify_locations(ca_bundle)

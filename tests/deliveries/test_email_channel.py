@@ -537,7 +537,8 @@ def postmark(receiver: Receiver) -> override_settings:
 
 ACCEPTED = b'{"ErrorCode": 0, "Message": "OK", "MessageID": "4711", "To": "ann@example.org"}'
 INACTIVE = (
-    b'{"ErrorCode": 406, "Message": "You tried to send to recipients marked inactive: ann@example.org."}'
+    b'{"ErrorCode": 406, "Message": "You tried to send to a recipient that has been marked as inactive. '
+    b'Found inactive addresses: ann@example.org. Inactive recipients are ones that have bounced."}'
 )
 
 
@@ -547,6 +548,7 @@ INACTIVE = (
         (Answer(200, body=ACCEPTED), True, False),
         (Answer(200, body=b"<html>taken"), True, False),
         (Answer(422, body=INACTIVE), False, True),
+        (Answer(422, body=b'{"ErrorCode": 406, "Message": "In other words"}'), False, True),
         (Answer(401, body=b'{"ErrorCode": 10, "Message": "Bad token"}'), False, False),
         (Answer(503, body=b"busy"), False, False),
     ],

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 from ipaddress import ip_address
-from threading import Event
+from threading import Barrier, Event
 from uuid import uuid4
 
 import pytest
@@ -25,9 +25,11 @@ from tests.support.receivers import (
     flood,
     hang,
     hang_up,
+    read_request,
     reset,
     say,
     self_signed,
+    tear_down,
 )
 
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -251,12 +253,35 @@ def test_a_new_connection_that_is_closed_is_not_tried_again():
     assert receiver.connections == 1
 
 
+def test_when_several_kept_connections_were_closed_the_second_try_is_on_a_new_one():
+    both_open = Barrier(2)
+
+    def script(connection, closing):
+        early = receiver.connections <= 2
+        read_request(connection)
+        if early:
+            both_open.wait(IN_TIME)
+        connection.sendall(NO_CONTENT)
+        read_request(connection)
+
+    with RawReceiver(script) as receiver, ThreadPoolExecutor(2) as threads:
+        list(threads.map(send, [receiver.url] * 2))
+        report = send(receiver.url)
+
+    assert report.succeeded
+
+
 def test_an_answer_that_breaks_off_on_a_kept_connection_is_not_asked_for_again():
-    with RawReceiver(say(NO_CONTENT, b"HTTP/1.1 2")) as receiver:
+    def script(connection, closing):
+        say(NO_CONTENT, OK + b"a: b\r\n")(connection, closing)
+        closing.wait(0.2)  # for the sender to have read it before the reset discards it
+        tear_down(connection)
+
+    with RawReceiver(script) as receiver:
         send(receiver.url)
         report = send(receiver.url)
 
-    assert not report.succeeded
+    assert report.error == "The receiver reset the connection."
     assert receiver.connections == 1
 
 
@@ -275,6 +300,16 @@ def test_an_answer_that_was_not_read_whole_leaves_no_connection_behind():
         reports = [send(receiver.url) for _ in range(2)]
 
     assert [report.status_code for report in reports] == [200, 204]
+    assert receiver.connections == 2
+
+
+def test_a_connection_with_the_rest_of_an_answer_still_to_come_is_not_used_again():
+    head = OK + b"content-length: 99999\r\n\r\n"
+
+    with RawReceiver(drip(head + b"x" * (RESPONSE_LIMIT + 1), b"", every=IN_TIME)) as receiver:
+        reports = [send(receiver.url) for _ in range(2)]
+
+    assert [report.error for report in reports] == ["", ""]
     assert receiver.connections == 2
 
 
@@ -394,8 +429,9 @@ def test_a_handshake_that_drips_ends_at_the_deadline(settings):
     settings.WEBHOOK_TIMEOUT = SHORT
 
     def drip_a_record(connection, closing):
+        ends_at = time.monotonic() + IN_TIME
         connection.sendall(b"\x16\x03\x03\x40\x00")
-        while not closing.wait(0.05):
+        while not closing.wait(0.05) and time.monotonic() < ends_at:
             connection.sendall(b"\x00")
 
     with RawReceiver(drip_a_record) as receiver:

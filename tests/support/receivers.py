@@ -15,6 +15,7 @@ import ipaddress
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +27,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+PATIENCE = (
+    30  # seconds after which a receiver gives up, so that what should have been cut fails and does not hang
+)
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
-    timeout = 30
+    timeout = PATIENCE
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", "0")))
@@ -183,7 +188,7 @@ class RawReceiver:
 
     def serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
-            connection.settimeout(30)
+            connection.settimeout(PATIENCE)
             self.script(connection, self.closing)
 
 
@@ -206,7 +211,7 @@ def read_request(connection: socket.socket) -> bytes:
 
 def hang(connection: socket.socket, closing: Event) -> None:
     """Take the request and never answer."""
-    closing.wait(30)
+    closing.wait(PATIENCE)
 
 
 def hang_up(connection: socket.socket, closing: Event) -> None:
@@ -215,9 +220,15 @@ def hang_up(connection: socket.socket, closing: Event) -> None:
 
 
 def reset(connection: socket.socket, closing: Event) -> None:
-    """Take the request and tear the connection down (RST)."""
+    """Take the request and tear the connection down."""
     read_request(connection)
+    tear_down(connection)
+
+
+def tear_down(connection: socket.socket) -> None:
+    """Close it so that the other side gets a reset (RST)."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 def say(*answers: bytes) -> Script:
@@ -233,12 +244,13 @@ def say(*answers: bytes) -> Script:
 
 
 def drip(first: bytes, piece: bytes, every: float = 0.05) -> Script:
-    """Answer with `first`, and then for ever with one more `piece` at a time."""
+    """Answer with `first`, and then with one more `piece` at a time, for longer than any deadline of a test."""
 
     def script(connection: socket.socket, closing: Event) -> None:
         read_request(connection)
         connection.sendall(first)
-        while not closing.wait(every):
+        ends_at = time.monotonic() + PATIENCE
+        while time.monotonic() < ends_at and not closing.wait(every):
             connection.sendall(piece)
 
     return script
