@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv6Address
 from threading import Condition, Lock, Thread
 from typing import Any
@@ -23,7 +24,7 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.util import Retry
+from urllib3.util import Retry, parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
 from subscriptions.addresses import Address, allowed_addresses
@@ -269,13 +270,16 @@ class CheckedAdapter(HTTPAdapter):
         self.max_retries = Retry(total=False)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
-        self.poolmanager = CheckedPools(connections, maxsize=maxsize, block=block, **options)
+        self.poolmanager = CheckedPools(
+            connections, maxsize=maxsize, block=block, ssl_context=self.tls, **options
+        )
 
-    def build_connection_pool_key_attributes(
-        self, request: PreparedRequest, verify: bool | str, cert: Any = None
-    ) -> Any:
-        host, _ = super().build_connection_pool_key_attributes(request, verify)
-        return host, {"ssl_context": self.tls}
+    def get_connection_with_tls_context(self, request: PreparedRequest, *_: Any, **__: Any) -> Any:
+        """The connections to the request's host; there is no proxy to look for."""
+        return self.poolmanager.connection_from_host(*host_of(str(request.url)))
+
+    def request_url(self, request: PreparedRequest, proxies: Any) -> str:
+        return request.path_url
 
     def cert_verify(self, *_: Any) -> None:
         """`tls_context` does it, and reads the certificates once, not at every connect."""
@@ -284,6 +288,12 @@ class CheckedAdapter(HTTPAdapter):
         response = Response()
         response.status_code, response.raw, response.request = answer.status, answer, request
         return response
+
+
+@lru_cache(maxsize=4096)
+def host_of(url: str) -> tuple[str | None, int | None, str | None]:
+    parts = parse_url(url)
+    return parts.host, parts.port, parts.scheme
 
 
 def tls_context(ca_bundle: str) -> ssl.SSLContext:

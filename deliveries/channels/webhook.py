@@ -86,12 +86,17 @@ def headers_of(
         "webhook-id": delivery_id,
         "webhook-timestamp": str(int(moment.timestamp())),
         "webhook-signature": " ".join(
-            Webhook(one).sign(delivery_id, moment, body.decode()) for one in secrets
+            signer(one).sign(delivery_id, moment, body.decode()) for one in secrets
         ),
         "openvolt-event-id": str(notification.event_id),
         "openvolt-attempt": str(notification.attempt),
         "openvolt-trigger": notification.trigger,
     }
+
+
+@lru_cache(maxsize=4096)
+def signer(secret: str) -> Webhook:
+    return Webhook(secret)
 
 
 def request_of(target: WebhookTarget, ours: Mapping[str, str], body: bytes) -> PreparedRequest:
