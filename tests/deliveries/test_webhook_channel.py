@@ -12,6 +12,8 @@ from uuid import uuid4
 
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
+from svix.webhooks import Webhook as SvixWebhook
+from svix.webhooks import WebhookVerificationError as SvixVerificationError
 
 from deliveries.channels import RESPONSE_LIMIT, Notification, WebhookTarget, connections, webhook
 from subscriptions import addresses
@@ -104,6 +106,18 @@ def test_a_webhook_is_a_post_of_exactly_the_signed_bytes():
         "payload": {"b": 1.0, "a": "Zoë"},
     }
     assert b'"payload":{"b":1.0,"a":"Zo\xc3\xab"}}' in request.body
+
+
+def test_svix_own_library_verifies_it_too():
+    secret = new_secret()
+
+    with Receiver() as receiver:
+        send(receiver.url, secrets=(secret,))
+
+    [request] = receiver.requests
+    SvixWebhook(secret).verify(request.body, request.headers)
+    with pytest.raises(SvixVerificationError):
+        SvixWebhook(secret).verify(request.body.replace(b"Zo", b"Jo"), request.headers)
 
 
 def test_the_headers_are_those_of_the_contract_and_no_others():
