@@ -48,12 +48,14 @@ class ClockBroker(ORM):
             time.sleep(0.1)  # the pusher asks in a loop until the sentinel ends it
             return None
         try:
-            return super().dequeue() or self.own_tasks() or self.wait()
+            if tasks := super().dequeue() or self.own_tasks():
+                return tasks
+            self.wait()
         except (OperationalError, InterfaceError) as error:
             log.warning("the queue waits for the database", reason=str(error).strip())
             connection.close()
             time.sleep(1)
-            return None
+        return None
 
     def own_tasks(self) -> list[tuple[object, str]]:
         """A heartbeat now and then, and a drain of each lane that needs one."""
@@ -77,8 +79,9 @@ class ClockBroker(ORM):
         wait = LONGEST_WAIT if due is None else min(max(due - timezone.now(), BETWEEN_DRAINS), LONGEST_WAIT)
         with connection.cursor() as cursor:
             cursor.execute(f"LISTEN {NOTIFY_CHANNEL}")
-        for _ in connection.connection.notifies(timeout=wait.total_seconds(), stop_after=1):
-            pass
+        with connection.wrap_database_errors:
+            for _ in connection.connection.notifies(timeout=wait.total_seconds(), stop_after=1):
+                pass
 
 
 def task(function: str, *args: str) -> str:

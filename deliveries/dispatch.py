@@ -5,29 +5,30 @@ never touch the database.
 """
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from deliveries.channels import Report, email, webhook
 from deliveries.claiming import Claim, claim
 from deliveries.confirming import send_confirmation_requests
+from deliveries.patience import patiently
 from deliveries.settling import Tried, hold, settle
 from deliveries.slots import slot
 from deliveries.stopping import stopping
 from deliveries.wakeup import wake
 from subscriptions.models import Channel
 
-SENDERS = {Channel.WEBHOOK: webhook.send, Channel.EMAIL: email.send}
+SENDERS: dict[Channel, Callable[..., Report]] = {Channel.WEBHOOK: webhook.send, Channel.EMAIL: email.send}
 THREADS = {"webhook": 16, "email": 4}  # half of them for one subscription at most: one that hangs leaves room
 LONGEST_DRAIN = timedelta(seconds=30)
+LONGEST_CONFIRMING = timedelta(seconds=10)  # before a drain of emails: notifications are due, too
 LOOK_AGAIN = timedelta(milliseconds=100)
-SETTLE_PATIENCE = timedelta(seconds=60)
 
 log = structlog.get_logger(__name__)
 
@@ -41,9 +42,15 @@ def drain(lane: str, clock: Callable[[], datetime] = timezone.now) -> int:
         if not free:
             return 0
         if lane == Channel.EMAIL:
-            send_confirmation_requests(clock)
+            send_confirmation_requests(clock, over_after(LONGEST_CONFIRMING))
         with ThreadPoolExecutor(THREADS[lane], thread_name_prefix=f"send-{lane}") as threads:
             return Drain(lane, threads, clock).run()
+
+
+def over_after(longest: timedelta) -> Callable[[], bool]:
+    """A question that is answered with yes from then on, and as soon as the workers are told to stop."""
+    ends_at = time.monotonic() + longest.total_seconds()
+    return lambda: stopping.is_set() or time.monotonic() >= ends_at
 
 
 class Drain:
@@ -53,7 +60,8 @@ class Drain:
         self.lane = lane
         self.threads = threads
         self.clock = clock
-        self.ends_at = time.monotonic() + LONGEST_DRAIN.total_seconds()
+        self.is_over = over_after(LONGEST_DRAIN)
+        self.looks_past_at = 0.0
         self.under_way: dict[Future[Tried], Claim] = {}
         self.attempts = 0
 
@@ -64,32 +72,54 @@ class Drain:
             wake([self.lane])
         return self.attempts
 
-    def is_over(self) -> bool:
-        return stopping.is_set() or time.monotonic() >= self.ends_at
-
     def claim_and_send(self) -> bool:
         """Hand what is due to idle threads; returns whether anything was."""
+        try:
+            found = self.send_due()
+            if found and self.may_look_past():
+                self.send_due()
+        except (OperationalError, InterfaceError) as error:
+            if not self.under_way:
+                raise
+            self.claim_no_more(error)
+            return False
+        return found
+
+    def send_due(self) -> bool:
         room = THREADS[self.lane] - len(self.under_way)
         if self.is_over() or room == 0:
             return False
-        share = THREADS[self.lane] // 2
-        in_flight = Counter(claim.delivery.subscription_id for claim in self.under_way.values())
-        busy = [subscription for subscription, count in in_flight.items() if count >= share]
-        claims = claim(self.lane, self.clock(), limit=room, share=share, busy=busy)
-        if unwanted := [claim for claim in claims if not claim.sendable]:
-            hold(unwanted, self.clock())
+        share, in_flight = THREADS[self.lane] // 2, list(self.under_way.values())
+        claims = claim(self.lane, self.clock(), limit=room, share=share, in_flight=in_flight)
         for one in claims:
             if one.sendable:
                 self.under_way[self.threads.submit(send, one, self.clock)] = one
+        if unwanted := [one for one in claims if not one.sendable]:
+            hold(unwanted, self.clock())
         return bool(claims)
+
+    def may_look_past(self) -> bool:
+        """Now and then: a subscription with a long backlog must not hide the others, and passing it over is slow."""
+        if time.monotonic() < self.looks_past_at:
+            return False
+        self.looks_past_at = time.monotonic() + LOOK_AGAIN.total_seconds()
+        return True
+
+    def claim_no_more(self, error: Exception) -> None:
+        """What was sent is known only here; it is to be settled when the database is back."""
+        log.warning("claiming waits for the database", lane=self.lane, reason=str(error).strip())
+        self.is_over = lambda: True
 
     def settle_done(self) -> None:
         done, _ = wait(self.under_way, timeout=LOOK_AGAIN.total_seconds(), return_when=FIRST_COMPLETED)
         if done:
-            settle_patiently([future.result() for future in done], self.clock)
+            patiently(partial(self.settle, [future.result() for future in done]))
             self.attempts += len(done)
         for future in done:
             del self.under_way[future]
+
+    def settle(self, tried: Sequence[Tried]) -> None:
+        settle(tried, self.clock())
 
 
 def send(one: Claim, clock: Callable[[], datetime]) -> Tried:
@@ -103,17 +133,3 @@ def send(one: Claim, clock: Callable[[], datetime]) -> Tried:
             succeeded=False, error="The attempt could not be made, for a fault of the service itself."
         )
     return Tried(one, report, started_at, timedelta(seconds=time.monotonic() - began))
-
-
-def settle_patiently(tried: Iterable[Tried], clock: Callable[[], datetime]) -> None:
-    """Settle; while the database is away, wait for it: what was sent is known only here."""
-    tried, gives_up_at = list(tried), time.monotonic() + SETTLE_PATIENCE.total_seconds()
-    while True:
-        try:
-            return settle(tried, clock())
-        except (OperationalError, InterfaceError) as error:
-            if time.monotonic() >= gives_up_at:
-                raise
-            log.warning("settling waits for the database", attempts=len(tried), reason=str(error).strip())
-            connection.close()
-            time.sleep(0.5)

@@ -138,12 +138,17 @@ def disable(subscription: Subscription, now: datetime, reason: str) -> Subscript
 def suspend(subscription_id: UUID, status: str, reason: str, now: datetime) -> Subscription:
     with transaction.atomic():
         subscription = lock(subscription_id)
-        subscription.status, subscription.status_reason = status, reason
-        subscription.save(update_fields=["status", "status_reason", "updated_at"])
-        Delivery.objects.filter(subscription=subscription).pending().idle(now).update(
-            status=Delivery.Status.HELD, next_attempt_at=None, leased_until=None, lease_id=None
-        )
+        set_aside(subscription, status, reason, now)
     return subscription
+
+
+def set_aside(locked: Subscription, status: str, reason: str, now: datetime) -> None:
+    """Hold what no worker has. The caller has locked the subscription."""
+    locked.status, locked.status_reason = status, reason
+    locked.save(update_fields=["status", "status_reason", "updated_at"])
+    Delivery.objects.filter(subscription=locked).pending().idle(now).update(
+        status=Delivery.Status.HELD, next_attempt_at=None, leased_until=None, lease_id=None
+    )
 
 
 def resume(subscription: Subscription, now: datetime) -> Subscription:
@@ -179,6 +184,7 @@ def cancel_unfinished(which: Q, now: datetime) -> None:
     Delivery.objects.filter(which).unfinished().idle(now).update(
         status=Delivery.Status.CANCELLED,
         next_attempt_at=None,
+        retry_requested=False,
         leased_until=None,
         lease_id=None,
         finished_at=now,
@@ -242,7 +248,7 @@ def cancel(delivery: Delivery, now: datetime) -> Delivery:
 def replay(event: Event, subscription_ids: Sequence[UUID] | None, now: datetime) -> list[Delivery]:
     """Tell an old event again: new deliveries, to these subscriptions or to every active one that matches now.
 
-    Raises NotPossible when a named subscription can't be told (paused or disabled).
+    For a named subscription that is paused or disabled they are held.
     """
     with transaction.atomic():
         subscriptions = replay_targets(event, subscription_ids)
@@ -269,8 +275,6 @@ def send_test(subscription: Subscription, type: str | None, now: datetime) -> li
 
     Raises UnknownEventType, and NotPossible when the subscription is not active or has nobody to tell.
     """
-    if not subscription.is_active:
-        raise NotPossible(f"The subscription is {subscription.status}. Resume it, then test it.")
     chosen = type if type is not None else first_type(subscription)
     example = EVENT_TYPES[chosen].example if chosen in EVENT_TYPES else None
     event = Event(
@@ -281,13 +285,21 @@ def send_test(subscription: Subscription, type: str | None, now: datetime) -> li
         payload=checked(chosen, example),
         test=True,
     )
-    recipients = confirmed_recipients(subscription)
     with transaction.atomic():
+        refuse_test(lock_shared([subscription.id]))
         event.save(force_insert=True)
+        recipients = confirmed_recipients(subscription)
         deliveries = new_deliveries(event, subscription, recipients, Trigger.TEST, now)
         if not deliveries:
             raise NotPossible("No recipient has confirmed the address yet; nobody would get the test.")
         return create_deliveries(deliveries)
+
+
+def refuse_test(existing: Sequence[Subscription]) -> None:
+    if not existing:
+        raise NotPossible("The subscription was deleted; only its history is left.")
+    if not existing[0].is_active:
+        raise NotPossible(f"The subscription is {existing[0].status}. Resume it, then test it.")
 
 
 def first_type(subscription: Subscription) -> str:

@@ -116,7 +116,7 @@ def prepare(change: Change, index: int, now: datetime) -> Event:
         raise ItemRefused(index, reason) from None
 
 
-def checked(type: str, payload: Any) -> str:
+def checked(type: object, payload: Any) -> str:
     """The payload as JSON text, after it has met the type's schema."""
     event_type = EVENT_TYPES.get(type) if isinstance(type, str) else None
     if event_type is None:
@@ -206,10 +206,14 @@ def lock_matching(application_id: UUID, types: Iterable[str]) -> list[Subscripti
 
 
 def lock_shared(ids: Sequence[UUID]) -> list[Subscription]:
+    """Without the headers: decrypting them takes time, and a key that went missing must not stop publishers."""
     table = Subscription._meta.db_table
+    columns = ", ".join(
+        str(field.column) for field in Subscription._meta.concrete_fields if field.name != "encrypted_headers"
+    )
     return list(
         Subscription.objects.raw(
-            f"SELECT * FROM {table} WHERE id = ANY(%s) AND deleted_at IS NULL ORDER BY id FOR KEY SHARE",  # noqa: S608
+            f"SELECT {columns} FROM {table} WHERE id = ANY(%s) AND deleted_at IS NULL ORDER BY id FOR KEY SHARE",  # noqa: S608
             [list(ids)],
         )
     )

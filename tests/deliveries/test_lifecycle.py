@@ -1,15 +1,34 @@
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
+from threading import Thread
+from uuid import UUID
 
 import pytest
+from django.db import connection, transaction
 from django.utils import timezone
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from deliveries import lifecycle
+from deliveries.channels import Report
+from deliveries.claiming import Claim, claim
 from deliveries.lifecycle import NotPossible
 from deliveries.models import Delivery
-from deliveries.publishing import UnknownEventType, publish
+from deliveries.publishing import Change, UnknownEventType, publish, publish_many
+from deliveries.settling import Tried, hold, settle
 from events.models import Event
-from subscriptions.models import Recipient
+from subscriptions.models import Recipient, Subscription
 from tests.support import factories
+from tests.support.running import wait_for
+from tests.support.workers import Clock
 
 pytestmark = pytest.mark.django_db
 
@@ -161,6 +180,27 @@ def test_a_test_of_an_unknown_type_or_a_paused_subscription_is_refused(owner):
     assert not Event.objects.exists()
 
 
+def test_a_test_of_a_subscription_that_was_paused_or_deleted_meanwhile_is_refused(owner):
+    seen_active = factories.webhook(owner)
+
+    lifecycle.pause(Subscription.objects.get(), timezone.now())
+    with pytest.raises(NotPossible, match="paused"):
+        lifecycle.send_test(seen_active, None, timezone.now())
+    lifecycle.delete_subscription(Subscription.objects.get(), timezone.now())
+    with pytest.raises(NotPossible, match="deleted"):
+        lifecycle.send_test(seen_active, None, timezone.now())
+
+
+def test_deleting_a_subscription_forgets_a_retry_that_was_asked_for(owner):
+    subscription = factories.webhook(owner)
+    user_created(owner)
+    lifecycle.retry(Delivery.objects.get(), timezone.now())
+
+    lifecycle.delete_subscription(subscription, timezone.now())
+
+    assert not Delivery.objects.get().retry_requested
+
+
 def test_confirming_releases_what_was_held_for_the_recipient(owner):
     subscription = factories.emails(owner, ["ann@example.org", "bob@example.org"])
     user_created(owner)
@@ -205,3 +245,209 @@ def test_a_new_recipient_is_asked_once_to_confirm_and_a_dropped_one_gets_nothing
     bob = subscription.recipients.get(email="Bob@Example.org")
     assert bob.confirmation_requests.count() == 1
     assert statuses() == ["cancelled"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_pause_waits_for_a_publish_under_way_and_holds_what_it_leaves(owner):
+    subscription = factories.webhook(owner)
+    pausing = in_a_thread(lambda: lifecycle.pause(subscription, timezone.now()))
+
+    with transaction.atomic():
+        user_created(owner)
+        pausing.start()
+        wait_for(somebody_waits_for_a_lock, 10)
+    pausing.join(10)
+
+    assert statuses() == ["held"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_publish_waits_for_a_pause_under_way_and_its_delivery_is_held(owner):
+    subscription = factories.webhook(owner)
+    publishing = in_a_thread(lambda: user_created(owner))
+
+    with transaction.atomic():
+        lifecycle.pause(subscription, timezone.now())
+        publishing.start()
+        wait_for(somebody_waits_for_a_lock, 10)
+    publishing.join(10)
+
+    assert statuses() == ["held"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_attempt_that_fails_while_a_pause_is_under_way_is_held_afterwards(owner):
+    subscription = factories.webhook(owner)
+    user_created(owner)
+    [under_way] = claim("webhook", timezone.now(), limit=1, share=1)
+    failed = Tried(under_way, Report(False, "It answered 500."), timezone.now(), timedelta(seconds=1))
+    settling = in_a_thread(lambda: settle([failed], timezone.now()))
+
+    with transaction.atomic():
+        lifecycle.pause(subscription, timezone.now())
+        settling.start()
+        wait_for(somebody_waits_for_a_lock, 10)
+    settling.join(10)
+
+    assert statuses() == ["held"]
+
+
+def in_a_thread(act: Callable[[], object]) -> Thread:
+    """With a connection of its own, which is closed at the end."""
+
+    def run() -> None:
+        try:
+            act()
+        finally:
+            connection.close()
+
+    return Thread(target=run, daemon=True)
+
+
+def somebody_waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        return cursor.fetchone()[0]
+
+
+class Life(RuleBasedStateMachine):
+    """Anything that people, workers and receivers do, in any order; what must hold after each step, and at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rolled_back = transaction.atomic()
+        self.rolled_back.__enter__()
+        self.clock = Clock()
+        self.owner = factories.application()
+        self.subscriptions = [
+            factories.webhook(self.owner),
+            factories.webhook(self.owner, retry_schedule=[0, 60]),
+            factories.emails(self.owner, ["ann@example.org"]),
+        ]
+        self.under_way: list[Claim] = []
+        self.succeeded: set[UUID] = set()
+
+    @rule()
+    def publish(self) -> None:
+        change = Change(self.owner, "user.created", factories.example("user.created"))
+        publish_many([change], self.clock())
+
+    @rule(lane=st.sampled_from(["webhook", "email"]), limit=st.integers(1, 4))
+    def claim(self, lane: str, limit: int) -> None:
+        for one in claim(lane, self.clock(), limit=limit, share=4):
+            assert one.delivery.id not in self.succeeded
+            if one.sendable:
+                self.under_way.append(one)
+            else:
+                hold([one], self.clock())
+
+    @precondition(lambda self: self.under_way)
+    @rule(
+        which=st.integers(0, 99),
+        report=st.sampled_from(
+            [
+                Report(True),
+                Report(False, "It answered 500."),
+                Report(False, "It answered 503.", retry_after=timedelta(hours=5)),
+                Report(False, "No such mailbox.", permanent=True),
+                Report(False, "It answered 410.", permanent=True, gone=True),
+                Report(True, response_body="not to be stored: \0"),
+            ]
+        ),
+    )
+    def come_back(self, which: int, report: Report) -> None:
+        one = self.under_way.pop(which % len(self.under_way))
+        settle([Tried(one, report, self.clock(), timedelta(seconds=1))], self.clock())
+
+    @precondition(lambda self: self.under_way)
+    @rule(which=st.integers(0, 99))
+    def die(self, which: int) -> None:
+        self.under_way.pop(which % len(self.under_way))
+
+    @rule(act=st.sampled_from([lifecycle.pause, lifecycle.resume]), which=st.integers(0, 2))
+    def pause_or_resume(self, act, which: int) -> None:
+        act(self.subscriptions[which], self.clock())
+
+    @rule(which=st.integers(0, 2))
+    def delete(self, which: int) -> None:
+        lifecycle.delete_subscription(self.subscriptions[which], self.clock())
+
+    @precondition(lambda self: Delivery.objects.exists())
+    @rule(act=st.sampled_from([lifecycle.retry, lifecycle.cancel]), which=st.integers(0, 99))
+    def retry_or_cancel(self, act, which: int) -> None:
+        deliveries = Delivery.objects.order_by("id")
+        with suppress(NotPossible):
+            act(deliveries[which % len(deliveries)], self.clock())
+
+    @rule(act=st.sampled_from([lifecycle.confirm_recipient, lifecycle.unsubscribe_recipient]))
+    def decide(self, act) -> None:
+        act(Recipient.objects.get(), self.clock())
+
+    @rule(by=st.sampled_from([timedelta(seconds=7), timedelta(minutes=1), timedelta(hours=30)]))
+    def wait(self, by: timedelta) -> None:
+        self.clock.forward(by)
+
+    @invariant()
+    def a_pending_delivery_is_wanted_or_in_a_workers_hands(self) -> None:
+        for delivery in self.deliveries("pending"):
+            assert delivery.next_attempt_at is not None
+            assert delivery.finished_at is None
+            assert wanted_now(delivery) or delivery.lease_id is not None
+
+    @invariant()
+    def a_held_delivery_is_not_wanted_now(self) -> None:
+        for delivery in self.deliveries("held"):
+            assert delivery.next_attempt_at is delivery.lease_id is delivery.finished_at is None
+            assert not wanted_now(delivery)
+            assert delivery.subscription.deleted_at is None
+
+    @invariant()
+    def a_finished_delivery_is_nobodys(self) -> None:
+        for delivery in self.deliveries("succeeded", "failed", "cancelled"):
+            assert delivery.next_attempt_at is delivery.lease_id is delivery.leased_until is None
+            assert delivery.finished_at is not None
+            assert not delivery.retry_requested
+
+    @invariant()
+    def what_succeeded_stays_so(self) -> None:
+        succeeded = {delivery.id for delivery in self.deliveries("succeeded")}
+        assert succeeded >= self.succeeded
+        self.succeeded = succeeded
+
+    @invariant()
+    def the_history_has_every_attempt(self) -> None:
+        for delivery in Delivery.objects.prefetch_related("attempts"):
+            numbers = [attempt.number for attempt in delivery.attempts.all()]
+            assert numbers == list(range(1, delivery.attempt_count + 1))
+
+    def deliveries(self, *chosen: str):
+        return Delivery.objects.filter(status__in=chosen).select_related("subscription", "recipient")
+
+    def teardown(self) -> None:
+        try:
+            self.all_is_told_when_receivers_are_healthy_and_time_passes()
+        finally:
+            transaction.set_rollback(True)
+            self.rolled_back.__exit__(None, None, None)
+
+    def all_is_told_when_receivers_are_healthy_and_time_passes(self) -> None:
+        for subscription in Subscription.objects.exclude(status="active"):
+            lifecycle.resume(subscription, self.clock())
+        for recipient in Recipient.objects.filter(status="unconfirmed"):
+            lifecycle.confirm_recipient(recipient, self.clock())
+        self.clock.forward(timedelta(days=2))
+        for lane in ("webhook", "email"):
+            while claims := claim(lane, self.clock(), limit=16, share=8):
+                hold([one for one in claims if not one.sendable], self.clock())
+                wanted = [one for one in claims if one.sendable]
+                settle([Tried(one, Report(True), self.clock(), timedelta(0)) for one in wanted], self.clock())
+        assert not Delivery.objects.unfinished().exists()
+
+
+def wanted_now(delivery: Delivery) -> bool:
+    confirmed = delivery.recipient is None or delivery.recipient.status == "confirmed"
+    return delivery.subscription.is_active and confirmed
+
+
+def test_whatever_happens_no_delivery_is_lost_sent_after_success_or_left_in_between():
+    run_state_machine_as_test(Life, settings=settings(max_examples=40, stateful_step_count=25, deadline=None))

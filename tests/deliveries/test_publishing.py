@@ -65,7 +65,14 @@ def test_a_transaction_that_fails_leaves_nothing():
 
 
 def test_the_payload_keeps_its_keys_in_their_order():
-    payload = {"z": 1, "_id": "u1", "ä": [1.5, None, True], "name": "Zoë", "email": "z@example.org", "role": "x"}
+    payload = {
+        "z": 1,
+        "_id": "u1",
+        "ä": [1.5, None, True],
+        "name": "Zoë",
+        "email": "z@example.org",
+        "role": "x",
+    }
 
     event = publish(factories.application(), "user.created", payload)
 

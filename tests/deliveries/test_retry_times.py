@@ -34,6 +34,16 @@ def test_retry_after_only_moves_the_next_attempt_later_and_by_a_day_at_most(sche
     assert wait == max(plain, min(retry_after, timedelta(hours=24)))
 
 
+@given(schedules, chances, st.none() | st.timedeltas(timedelta(0), timedelta(days=999)), st.data())
+def test_whatever_a_receiver_asks_for_a_retry_comes_within_bounds(schedule, chance, retry_after, data):
+    attempt = data.draw(st.integers(1, len(schedule)))
+
+    wait = next_wait(schedule, attempt, retry_after, chance)
+
+    nominal, rounding = schedule[attempt - 1], timedelta(microseconds=2)
+    assert nominal * 0.8 - rounding <= wait <= max(nominal * 1.2 + rounding, timedelta(hours=24))
+
+
 def test_the_default_schedule_makes_ten_attempts_over_about_75_hours():
     assert [step.total_seconds() for step in settings.RETRY_SCHEDULE] == [
         5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400,

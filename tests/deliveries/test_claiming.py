@@ -1,0 +1,192 @@
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from cryptography.fernet import Fernet
+from django.db import connection
+
+from deliveries import lifecycle
+from deliveries.claiming import Claim, claim
+from deliveries.models import Delivery
+from deliveries.publishing import Change, publish, publish_many
+from subscriptions.models import SigningSecret, Subscription
+from tests.support import factories
+from tests.support.workers import Clock
+
+pytestmark = pytest.mark.django_db
+
+SHARE = 8
+
+
+@pytest.fixture
+def owner():
+    return factories.application()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def users_created(owner, count: int = 1) -> None:
+    change = Change(owner, "user.created", factories.example("user.created"))
+    publish_many([change] * count, Clock().now - timedelta(minutes=1))
+
+
+def take(clock: Clock, *in_flight: Claim, limit: int = 16, share: int = SHARE) -> list[Claim]:
+    return claim("webhook", clock(), limit=limit, share=share, in_flight=in_flight)
+
+
+def counts(claims: list[Claim]) -> dict[Subscription, int]:
+    return dict(Counter(one.subscription for one in claims))
+
+
+def test_a_claim_takes_what_is_due_the_longest_waiting_first(owner, clock):
+    factories.webhook(owner)
+    users_created(owner, 3)
+    first, second, later = Delivery.objects.order_by("-id")
+    for delivery, seconds in ((first, -20), (second, -10), (later, 1)):
+        due_at = clock() + timedelta(seconds=seconds)
+        Delivery.objects.filter(pk=delivery.pk).update(next_attempt_at=due_at)
+
+    assert [one.delivery for one in take(clock)] == [first, second]
+
+
+def test_what_one_worker_has_claimed_no_other_gets_until_the_lease_ends(owner, clock, settings):
+    factories.webhook(owner)
+    users_created(owner)
+    [mine] = take(clock)
+    assert mine.delivery.leased_until - clock() > settings.WEBHOOK_TIMEOUT
+
+    assert take(clock) == []
+    clock.forward_to(mine.delivery.leased_until)
+    [theirs] = take(clock)
+
+    assert theirs.delivery == mine.delivery
+    assert theirs.lease_id != mine.lease_id
+
+
+def test_a_retry_by_hand_is_claimed_as_such_once(owner, clock):
+    factories.webhook(owner)
+    users_created(owner)
+    lifecycle.retry(Delivery.objects.get(), clock())
+
+    [by_hand] = take(clock)
+    clock.forward_to(by_hand.delivery.leased_until)
+    [again] = take(clock)
+
+    assert (by_hand.trigger, again.trigger) == ("manual", "scheduled")
+
+
+def test_a_claim_of_the_other_channel_is_left_alone(owner, clock):
+    factories.confirmed_emails(owner)
+    users_created(owner)
+
+    assert take(clock) == []
+    assert len(claim("email", clock(), limit=4, share=2)) == 1
+
+
+def test_no_subscription_gets_more_than_its_share_however_often_is_claimed(owner, clock):
+    greedy = factories.webhook(owner)
+    users_created(owner, 30)
+
+    first = take(clock)
+    assert counts(first) == {greedy: SHARE}
+    assert take(clock, *first) == []
+
+    still_in_flight = first[1:]
+    assert len(take(clock, *still_in_flight)) == 1
+
+
+def test_what_waits_behind_a_share_that_is_used_up_is_claimed(owner, clock):
+    greedy = factories.webhook(owner)
+    users_created(owner, 600)
+    patient = factories.webhook(owner)
+    users_created(owner, 3)
+
+    first = take(clock)
+    second = take(clock, *first, limit=8)
+
+    assert counts(first) == {greedy: SHARE}
+    assert counts(second) == {patient: 3}
+
+
+def test_a_subscription_that_fails_is_probed_with_one_attempt_at_a_time(owner, clock):
+    failing = factories.webhook(owner, failing_since=clock())
+    users_created(owner, 20)
+
+    [probe] = take(clock)
+    assert probe.subscription == failing
+    assert take(clock, probe) == []
+
+    Subscription.objects.update(failing_since=None)
+    assert len(take(clock)) == SHARE
+
+
+def test_many_failing_subscriptions_together_leave_half_of_the_threads_to_the_others(owner, clock):
+    for _ in range(12):
+        factories.webhook(owner, failing_since=clock())
+    users_created(owner, 50)
+    healthy = factories.webhook(owner, types=["meter.created"])
+    publish(owner, "meter.created", factories.example("meter.created"))
+
+    probes = take(clock)
+    assert len(probes) == SHARE
+    assert set(counts(probes).values()) == {1}
+
+    rest = take(clock, *probes, limit=8)
+    assert counts(rest) == {healthy: 1}
+
+
+def test_a_subscription_whose_secret_cannot_be_read_holds_up_nobody_and_waits_for_the_key(owner, clock):
+    unreadable, readable = factories.webhook(owner), factories.webhook(owner)
+    users_created(owner)
+    secret = SigningSecret.objects.get(subscription=unreadable)
+    encrypted_by_another_key = Fernet(Fernet.generate_key()).encrypt(b"whsec_lost").decode()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {SigningSecret._meta.db_table} SET secret = %s WHERE id = %s",
+            [encrypted_by_another_key, secret.pk],
+        )
+
+    assert counts(take(clock)) == {readable: 1}
+
+    secret.save()
+    clock.forward(timedelta(minutes=1))
+    assert unreadable in counts(take(clock))
+    assert set(Delivery.objects.values_list("attempt_count", flat=True)) == {0}
+
+
+def test_an_event_is_recorded_for_a_subscription_whose_headers_cannot_be_read(owner):
+    factories.webhook(owner)
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {Subscription._meta.db_table} SET encrypted_headers = 'gibberish'")
+
+    users_created(owner)
+
+    assert Delivery.objects.get().status == "pending"
+
+
+def test_a_claim_among_many_deliveries_reads_only_what_is_due_first(owner, clock):
+    factories.webhook(owner)
+    users_created(owner, 3000)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    with connection.execute_wrapper(explain := Explain()):
+        take(clock)
+
+    assert "Index Scan using delivery_due" in explain.plan
+    assert "Seq Scan on deliveries_delivery" not in explain.plan
+
+
+class Explain:
+    """Keeps PostgreSQL's plan for the claim that is made under it."""
+
+    plan = ""
+
+    def __call__(self, execute, sql, params, many, context):
+        if "WITH candidates" in sql:
+            with connection.connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN {sql}", params)
+                self.plan = "\n".join(line for (line,) in cursor.fetchall())
+        return execute(sql, params, many, context)
