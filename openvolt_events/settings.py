@@ -350,7 +350,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.1",
     "DESCRIPTION": "Tells applications what changes on the Openvolt platform, by signed webhook and by email.",
-    "SERVERS": [{"url": PUBLIC_URL}],
+    "SERVERS": [{"url": "/"}, {"url": PUBLIC_URL}],  # the first one is where the document came from
     "SCHEMA_PATH_PREFIX": "/v1",
     "SCHEMA_PATH_PREFIX_TRIM": False,
     "SERVE_INCLUDE_SCHEMA": False,

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from accounts.models import ApiKey, Scope
 from deliveries.api_keys import issue_api_key, rotate_api_key
 from openvolt_events.api.authentication import HasApplicationKey, application_of
-from openvolt_events.api.fields import StrictSerializer, Timestamp, overlap_seconds
+from openvolt_events.api.fields import BoundedList, StrictSerializer, Text, Timestamp, overlap_seconds
 from openvolt_events.api.views import OfApplication, StrictList, StrictView, checked_input
 
 
@@ -48,11 +48,11 @@ class NewApiKeyAnswer(ApiKeyAnswer):
 
 
 class NewApiKey(StrictSerializer):
-    name = serializers.CharField(max_length=200, default="", allow_blank=True)
-    scopes = serializers.ListField(
+    name = Text(max_length=200, default="", allow_blank=True)
+    scopes = BoundedList(
         child=serializers.ChoiceField(Scope.choices),
         default=[Scope.READ, Scope.WRITE],
-        allow_empty=False,
+        min_length=1,
         max_length=len(Scope),
     )
     expires_at = Timestamp(default=None, allow_null=True)

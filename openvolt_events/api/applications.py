@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from accounts.models import ApiKey, Application, Scope
 from openvolt_events.api.authentication import HasApplicationKey, HasPlatformKey, application_of
-from openvolt_events.api.fields import StrictSerializer, Timestamp
+from openvolt_events.api.fields import BoundedList, StrictSerializer, Text, Timestamp
 from openvolt_events.api.views import StrictList, StrictView, checked_input
 
 FIRST_KEY = "first key"
@@ -36,8 +36,8 @@ class NewApplicationAnswer(ApplicationAnswer):
 
 
 class NewApplication(StrictSerializer):
-    name = serializers.CharField(max_length=200)
-    contacts = serializers.ListField(
+    name = Text(max_length=200)
+    contacts = BoundedList(
         child=serializers.EmailField(max_length=254), default=list, max_length=MOST_CONTACTS
     )
 

@@ -41,7 +41,7 @@ class NeedsKey(BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         key = request.auth
         if not isinstance(key, ApiKey):
-            raise NotAuthenticated(f"Send {self.wanted} in the header x-api-key.")
+            raise NotAuthenticated(f"Send {self.wanted}, in the header x-api-key.")
         if key.kind != self.kind:
             raise PermissionDenied(
                 f"This call needs {self.wanted}; the key that was sent is of the other kind."
@@ -54,7 +54,8 @@ class NeedsKey(BasePermission):
             Scope.READ if request.method in SAFE_METHODS else Scope.WRITE
         )
         if needed not in key.scopes:
-            raise PermissionDenied(f"This call needs the scope {needed!r}; the key has {key.scopes}.")
+            given = " and ".join(key.scopes) or "none"
+            raise PermissionDenied(f"This call needs the scope {str(needed)!r}; the key has {given}.")
 
 
 class HasApplicationKey(NeedsKey):
@@ -75,9 +76,11 @@ class HasPlatformKey(NeedsKey):
 class HasAnyKey(BasePermission):
     """What every kind of key may read."""
 
+    wanted = "an API key, of either kind"
+
     def has_permission(self, request: Request, view: Any) -> bool:
         if not isinstance(request.auth, ApiKey):
-            raise NotAuthenticated("Send an API key in the header x-api-key.")
+            raise NotAuthenticated(f"Send {self.wanted}, in the header x-api-key.")
         return True
 
 

@@ -18,7 +18,7 @@ from deliveries.lifecycle import cancel, retry
 from deliveries.models import Attempt, Delivery, Trigger
 from events.event_types import EVENT_TYPES
 from openvolt_events.api.authentication import HasApplicationKey, application_of
-from openvolt_events.api.fields import Nothing, Timestamp
+from openvolt_events.api.fields import MomentFilter, Nothing, Timestamp
 from openvolt_events.api.views import OfApplication, StrictList, StrictView, checked_input
 from subscriptions.models import Channel
 
@@ -29,7 +29,7 @@ class DeliverySummary(serializers.ModelSerializer):
     """A delivery without its attempts."""
 
     type = serializers.ChoiceField(sorted(EVENT_TYPES), source="event.type")
-    recipient = serializers.EmailField(source="recipient.email", default=None, allow_null=True)
+    recipient = serializers.EmailField(source="recipient.email", allow_null=True)
     test = serializers.BooleanField()
     next_attempt_at = Timestamp(allow_null=True)
     created_at = Timestamp()
@@ -38,18 +38,8 @@ class DeliverySummary(serializers.ModelSerializer):
     class Meta:
         model = Delivery
         fields: tuple[str, ...] = (
-            *(
-                "id",
-                "subscription_id",
-                "event_id",
-                "type",
-                "channel",
-                "recipient",
-                "status",
-                "trigger",
-                "test",
-            ),
-            *("attempt_count", "next_attempt_at", "created_at", "finished_at"),
+            *("id", "subscription_id", "event_id", "type", "channel", "recipient", "status", "trigger"),
+            *("test", "attempt_count", "next_attempt_at", "created_at", "finished_at"),
         )
         read_only_fields = fields
 
@@ -83,13 +73,15 @@ class AttemptOfDelivery(serializers.ModelSerializer):
 
     def get_request_body(self, attempt: Attempt) -> str:
         body: bytes = self.context["body"]
-        return body[:RESPONSE_LIMIT].decode(errors="replace")
+        return body[:RESPONSE_LIMIT].decode(errors="ignore")
 
     def get_request_truncated(self, attempt: Attempt) -> bool:
         return len(self.context["body"]) > RESPONSE_LIMIT
 
 
 class WholeDelivery(DeliverySummary):
+    """A delivery with its attempts, the oldest first."""
+
     attempts = serializers.SerializerMethodField()
 
     class Meta(DeliverySummary.Meta):
@@ -108,8 +100,8 @@ class DeliveryFilter(filters.FilterSet):
     type = filters.ChoiceFilter("event__type", choices=[(name, name) for name in EVENT_TYPES])
     status = filters.ChoiceFilter(choices=Delivery.Status.choices)
     channel = filters.ChoiceFilter(choices=Channel.choices)
-    created_after = filters.IsoDateTimeFilter("created_at", "gt")
-    created_before = filters.IsoDateTimeFilter("created_at", "lt")
+    created_after = MomentFilter("created_at", "gt")
+    created_before = MomentFilter("created_at", "lt")
 
 
 def deliveries_of(request: Request) -> QuerySet[Delivery]:

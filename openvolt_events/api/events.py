@@ -25,7 +25,15 @@ from events.models import Event
 from events.payloads import PayloadRefused
 from openvolt_events.api.authentication import HasApplicationKey, HasPlatformKey, application_of
 from openvolt_events.api.deliveries import DeliverySummary
-from openvolt_events.api.fields import AnyJSON, StrictSerializer, Timestamp
+from openvolt_events.api.fields import (
+    AnyJSON,
+    BoundedList,
+    EventTypeName,
+    MomentFilter,
+    StrictSerializer,
+    Text,
+    Timestamp,
+)
 from openvolt_events.api.problems import InvalidInput, NoSuchId, error_at
 from openvolt_events.api.views import OfApplication, StrictList, StrictView, checked_input
 from subscriptions.models import Subscription
@@ -34,7 +42,7 @@ LONGEST_KEY = 255
 MOST_DELIVERIES = 200  # in an event's own answer; /v1/deliveries?event_id= has all
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
-    str,
+    {"type": "string", "pattern": f"^[ -~]{{1,{LONGEST_KEY}}}$"},
     OpenApiParameter.HEADER,
     description="Makes it safe to send the same again: what it answered first, with `idempotent-replayed: true`.",
 )
@@ -73,19 +81,19 @@ class WholeEvent(PublishedEvent):
 
 class NewEvent(StrictSerializer):
     application_id = serializers.UUIDField()
-    type = serializers.CharField(max_length=100, trim_whitespace=False)
+    type = EventTypeName(max_length=100)
     payload = AnyJSON()
     occurred_at = Timestamp(required=False)
 
 
 class NewEventOfBatch(NewEvent):
-    idempotency_key = serializers.CharField(max_length=LONGEST_KEY, required=False)
+    idempotency_key = Text(max_length=LONGEST_KEY, required=False)
 
 
 class Batch(StrictSerializer):
-    events = NewEventOfBatch(  # type: ignore[call-arg]  # many=True makes it a ListSerializer
-        many=True,
-        allow_empty=False,
+    events = BoundedList(
+        child=NewEventOfBatch(),
+        min_length=1,
         max_length=settings.MAX_BATCH_EVENTS,
         error_messages={
             "max_length": "A batch has at most {max_length} events (MAX_BATCH_EVENTS). Send several batches."
@@ -97,19 +105,19 @@ PublishedBatch = inline_serializer("PublishedBatch", {"data": PublishedEvent(man
 DeliveriesMade = inline_serializer("DeliveriesMade", {"data": DeliverySummary(many=True)})
 
 
-class ReplayRequest(StrictSerializer):
-    subscription_ids = serializers.ListField(
+class ReplayTargets(StrictSerializer):
+    subscription_ids = BoundedList(
         child=serializers.UUIDField(),
         required=False,
-        allow_empty=False,
+        min_length=1,
         max_length=settings.MAX_SUBSCRIPTIONS,
     )
 
 
 class EventFilter(filters.FilterSet):
     type = filters.ChoiceFilter(choices=[(name, name) for name in EVENT_TYPES])
-    occurred_after = filters.IsoDateTimeFilter("occurred_at", "gt")
-    occurred_before = filters.IsoDateTimeFilter("occurred_at", "lt")
+    occurred_after = MomentFilter("occurred_at", "gt")
+    occurred_before = MomentFilter("occurred_at", "lt")
 
 
 @extend_schema_view(get=extend_schema(operation_id="list_events", summary="List events"))
@@ -143,7 +151,8 @@ class EventBatch(StrictView):
     @extend_schema(
         operation_id="publish_events",
         summary="Publish up to 1000 events, all or none",
-        description="A payload that breaks its schema refuses the whole batch; `errors` point at the item.",
+        description="A payload that breaks its schema refuses the whole batch; `errors` point at the item. The header "
+        "`Idempotency-Key` stands for all items that have no `idempotency_key` of their own.",
         request=Batch,
         parameters=[IDEMPOTENCY_KEY],
         responses={201: PublishedBatch, 200: PublishedBatch},
@@ -156,7 +165,7 @@ class EventBatch(StrictView):
 
 
 class SingleEvent(OfApplication, generics.RetrieveAPIView, StrictView):
-    newest = Delivery.objects.select_related("recipient", "event").order_by("-id")[:MOST_DELIVERIES]
+    newest = Delivery.objects.select_related("recipient").order_by("-id")[:MOST_DELIVERIES]
 
     permission_classes = (HasApplicationKey,)
     queryset = Event.objects.prefetch_related(Prefetch("deliveries", newest, to_attr="newest_deliveries"))
@@ -180,13 +189,13 @@ class EventReplay(StrictView):
         summary="Tell an event again",
         description="New deliveries, each with a new id, to the subscriptions named, or to every active one that "
         "matches now.",
-        request=ReplayRequest,
+        request=ReplayTargets,
         responses={202: DeliveriesMade},
     )
     def post(self, request: Request, id: UUID) -> Response:
         application = application_of(request)
         event = generics.get_object_or_404(Event.objects.filter(application=application), id=id)
-        wanted = checked_input(ReplayRequest, request).get("subscription_ids")
+        wanted = checked_input(ReplayTargets, request).get("subscription_ids")
         if wanted is not None:
             check_subscriptions(application, wanted)
         made = replay(event, wanted, timezone.now())

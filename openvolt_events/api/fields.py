@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
+from django.core.exceptions import ValidationError as FormError
+from django_filters.fields import IsoDateTimeField
+from django_filters.rest_framework import IsoDateTimeFilter
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
 from deliveries.channels import event_timestamp
+from events.event_types import EVENT_TYPES
+from openvolt_events.api.problems import MOST_ERRORS
 
 
 class StrictSerializer(serializers.Serializer):
@@ -17,7 +21,8 @@ class StrictSerializer(serializers.Serializer):
 
     def to_internal_value(self, data: Any) -> Any:
         names = set(data) - set(self.fields) if isinstance(data, Mapping) else set()
-        unknown = {name: [ErrorDetail(self.unknown(name), "unknown")] for name in sorted(names)}
+        first = sorted(names)[: MOST_ERRORS + 1]
+        unknown = {name: [ErrorDetail(self.unknown(name), "unknown")] for name in first}
         try:
             value = super().to_internal_value(data)
         except ValidationError as error:
@@ -29,6 +34,50 @@ class StrictSerializer(serializers.Serializer):
     def unknown(self, name: str) -> str:
         known = f"known are {', '.join(self.fields)}" if self.fields else "this call takes none"
         return f"There is no field {name[:100]!r}; {known}."
+
+
+class Text(serializers.CharField):
+    """A JSON string, kept as it came; a number is none."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(trim_whitespace=False, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        if not data.strip() and not self.allow_blank:
+            self.fail("blank")
+        value: str = super().to_internal_value(data)
+        return value
+
+
+@extend_schema_field({"type": "string", "enum": sorted(EVENT_TYPES)})
+class EventTypeName(Text):
+    """The name of an event type. Whether there is such a one, publishing says itself."""
+
+
+class WholeNumber(serializers.IntegerField):
+    """A JSON number without a fraction; a string of digits is none."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, str):
+            self.fail("invalid")
+        value: int = super().to_internal_value(data)
+        return value
+
+
+class BoundedList(serializers.ListField):
+    """A list whose items are counted before any of them is looked at."""
+
+    def __init__(self, *, max_length: int, **options: Any) -> None:
+        super().__init__(max_length=max_length, **options)
+        self.most = max_length
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        if isinstance(data, list) and len(data) > self.most:
+            self.fail("max_length", max_length=self.most)
+        value: list[Any] = super().to_internal_value(data)
+        return value
 
 
 class Nothing(StrictSerializer):
@@ -56,12 +105,31 @@ class Timestamp(serializers.DateTimeField):
         return event_timestamp(value) if value else None
 
 
-@extend_schema_field(OpenApiTypes.ANY)
+class MomentField(IsoDateTimeField):
+    """A time in a query: by the same rules as a `Timestamp` in a body."""
+
+    def to_python(self, value: Any) -> datetime | None:
+        if value in self.empty_values:
+            return None
+        try:
+            moment: datetime = Timestamp().to_internal_value(value)
+        except ValidationError as error:
+            raise FormError(
+                [FormError(str(one), getattr(one, "code", None)) for one in error.detail]
+            ) from None
+        return moment
+
+
+class MomentFilter(IsoDateTimeFilter):
+    field_class = MomentField
+
+
+@extend_schema_field({"description": "Any JSON value.", "examples": [EVENT_TYPES["user.created"].example]})
 class AnyJSON(serializers.Field):
     """Any JSON value, null included, exactly as it came."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(allow_null=True, **options)
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        return (True, None) if data is None else super().validate_empty_values(data)
 
     def to_internal_value(self, data: Any) -> Any:
         return data
@@ -75,4 +143,4 @@ LONGEST_OVERLAP = 7 * 86400
 
 def overlap_seconds(default: int) -> serializers.IntegerField:
     """For how long the old one lives on beside the new one."""
-    return serializers.IntegerField(min_value=0, max_value=LONGEST_OVERLAP, default=default)
+    return WholeNumber(min_value=0, max_value=LONGEST_OVERLAP, default=default)

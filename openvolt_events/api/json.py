@@ -1,6 +1,7 @@
 """JSON in, strictly; JSON out, compactly."""
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
@@ -12,7 +13,9 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.utils.encoders import JSONEncoder
 
-from openvolt_events.api.problems import BodyTooLarge
+from openvolt_events.api.problems import BodyTooLarge, NotJSON
+
+DEEPEST = 200  # payloads have a limit of their own, with a better message
 
 
 class Malformed(ValueError):
@@ -20,7 +23,7 @@ class Malformed(ValueError):
 
 
 class StrictJSONParser(BaseParser):
-    """JSON as RFC 8259 has it: UTF-8, no NaN or Infinity, and no name twice in an object."""
+    """JSON as RFC 8259 has it: UTF-8, no NaN or Infinity, no name twice in an object, and no abyss."""
 
     media_type = "application/json"
 
@@ -29,7 +32,7 @@ class StrictJSONParser(BaseParser):
     ) -> Any:
         body = read(stream, (parser_context or {})["request"])
         try:
-            return json.loads(body.decode(), parse_constant=refuse_constant, object_pairs_hook=unique_names)
+            return parsed(body.decode())
         except UnicodeDecodeError as error:
             raise ParseError(f"The body is not UTF-8: byte {error.start} can't be read.") from None
         except json.JSONDecodeError as error:
@@ -37,13 +40,45 @@ class StrictJSONParser(BaseParser):
                 f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
             ) from None
         except RecursionError:
-            raise ParseError("The body is nested too deeply; send something flatter.") from None
-        except ValueError as error:
-            raise ParseError(f"The body is not JSON: {error}") from None
+            raise ParseError(TOO_DEEP) from None
+        except Malformed as error:
+            raise ParseError(str(error)) from None
+        except ValueError:
+            raise ParseError(TOO_MANY_DIGITS) from None
+
+
+TOO_DEEP = f"The body is nested deeper than {DEEPEST}; send something flatter."
+TOO_MANY_DIGITS = (
+    f"The body has a number of more than {sys.get_int_max_str_digits()} digits; send it as a string."
+)
+
+
+def parsed(text: str) -> Any:
+    """Raises ValueError: Malformed, JSONDecodeError, or Python's own for an endless integer; or RecursionError."""
+    document = json.loads(text, parse_constant=refuse_constant, object_pairs_hook=unique_names)
+    if text.count("[") + text.count("{") > DEEPEST and is_deep(document):
+        raise Malformed(TOO_DEEP)
+    return document
+
+
+def is_deep(document: Any) -> bool:
+    """Whether it is nested so deeply that code which walks it by recursion could fall over its limit."""
+    level = [document]
+    for _ in range(DEEPEST):
+        level = [item for container in level for item in items_of(container)]
+        if not level:
+            return False
+    return True
+
+
+def items_of(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def read(stream: IO[Any], request: Request) -> bytes:
-    if int(request.META.get("CONTENT_LENGTH") or 0) > settings.MAX_BODY_BYTES:
+    if int(request.META["CONTENT_LENGTH"]) > settings.MAX_BODY_BYTES:
         raise BodyTooLarge(
             f"The body is larger than {settings.MAX_BODY_BYTES} bytes (MAX_BODY_BYTES). Send less at a time."
         )
@@ -52,7 +87,7 @@ def read(stream: IO[Any], request: Request) -> bytes:
 
 
 def refuse_constant(name: str) -> Any:
-    raise Malformed(f"{name} is no JSON number.")
+    raise Malformed(f"The body is not JSON: {name} is no number there.")
 
 
 def unique_names(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -60,7 +95,9 @@ def unique_names(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if len(items) < len(pairs):
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise Malformed(f"the name {twice[:100]!r} comes twice in one object; which one is meant?")
+        raise Malformed(
+            f"The body is ambiguous: the name {twice[:100]!r} comes twice in one object; which one is meant?"
+        )
     return items
 
 
@@ -78,16 +115,18 @@ class JSONRenderer(BaseRenderer):
         if data is None:
             return b""
         text = json.dumps(data, cls=JSONEncoder, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return text.encode()
+        return text.encode(errors="replace")  # half a surrogate pair that was sent may be quoted in a problem
 
 
 class AlwaysJSON(BaseContentNegotiation):
     """There is one format: whatever `Accept` says, an answer beats a refusal to answer."""
 
     def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
-        return next(
-            (parser for parser in parsers if request.content_type.startswith(parser.media_type)), None
-        )
+        sent = request.content_type.partition(";")[0].strip().lower()
+        for parser in parsers:
+            if parser.media_type == sent:
+                return parser
+        raise NotJSON(f"The body's Content-Type is {sent[:100]!r}; send application/json.")
 
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None

@@ -34,12 +34,16 @@ class Cursor:
             newer = {0: False, 1: True}[raw[0]]
             return cls(UUID(bytes=raw[1:]), newer)
         except (ValueError, KeyError, IndexError):
-            detail = "This cursor was not made here. Take `next` and `previous` as they come."
-            raise InvalidInput([error_at("/cursor", detail, "cursor")]) from None
+            raise no_such_cursor() from None
+
+
+def no_such_cursor() -> InvalidInput:
+    detail = "This cursor was not made here. Take `next` and `previous` as they come."
+    return InvalidInput([error_at("/cursor", detail, "cursor")])
 
 
 def read_limit(text: str) -> int:
-    if text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= MOST:
+    if text.isascii() and text.isdigit() and len(text) <= len(str(MOST)) and 1 <= int(text) <= MOST:
         return int(text)
     detail = f"The limit is {text[:20]!r}; choose a number from 1 to {MOST}."
     raise InvalidInput([error_at("/limit", detail, "limit")])

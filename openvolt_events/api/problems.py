@@ -54,6 +54,16 @@ class NoSuchId(exceptions.NotFound):
         self.errors = list(errors)
 
 
+class NotJSON(exceptions.APIException):
+    status_code = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    default_code = "not-json"
+
+
+class LengthRequired(exceptions.APIException):
+    status_code = HTTPStatus.LENGTH_REQUIRED
+    default_code = "length-required"
+
+
 class BodyTooLarge(exceptions.APIException):
     status_code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     default_code = "too-large"
@@ -83,7 +93,8 @@ def described(error: Exception) -> tuple[dict[str, Any] | None, dict[str, str]]:
     if isinstance(error, exceptions.ValidationError):
         error = InvalidInput(list(errors_of(error.detail)))
     if isinstance(error, InvalidInput):
-        return problem(error.status_code, in_short(error.errors), "invalid-input", errors=error.errors), {}
+        errors = error.errors[:MOST_ERRORS]
+        return problem(error.status_code, in_short(error.errors), "invalid-input", errors=errors), {}
     if isinstance(error, CONFLICTS):
         code = "idempotency-conflict" if isinstance(error, IdempotencyConflict) else "conflict"
         return problem(HTTPStatus.CONFLICT, str(error), code), {}
@@ -120,7 +131,10 @@ def headers_of(error: exceptions.APIException) -> dict[str, str]:
 
 
 def unavailable() -> dict[str, Any]:
-    detail = "The service can't reach its database just now. Nothing was stored; try again."
+    detail = (
+        "The service can't reach its database just now; try again. Whether a change was stored is not known: "
+        "publish it again under the same Idempotency-Key, and it is stored once."
+    )
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, "unavailable")
 
 
@@ -140,11 +154,12 @@ def errors_of(detail: Any, pointer: str = "") -> Iterator[dict[str, str]]:
 
 
 def in_short(errors: Sequence[Mapping[str, str]]) -> str:
-    """The first fault, for a log line or a person in a hurry."""
+    """The first fault, for a log line or a person in a hurry, and how many more there are."""
     first = (
         f"{errors[0]['pointer'] or 'The body'}: {errors[0]['detail']}" if errors else "The input is invalid."
     )
-    return f"{first} ({len(errors) - 1} more, see errors.)" if len(errors) > 1 else first
+    seen = "see errors" if len(errors) <= MOST_ERRORS else f"errors has the first {MOST_ERRORS}"
+    return f"{first} ({len(errors) - 1} more, {seen}.)" if len(errors) > 1 else first
 
 
 def json_response(document: dict[str, Any]) -> JsonResponse:

@@ -4,15 +4,19 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
-from django.views.decorators.http import require_safe
+from django.http import HttpResponse
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.plumbing import get_lib_doc_excludes
 from drf_spectacular.renderers import OpenApiJsonRenderer2
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
 
 from events.event_types import EVENT_TYPES, EventType
 from openvolt_events.api.authentication import ApiKeyAuthentication
+from openvolt_events.api.fields import StrictSerializer
 from openvolt_events.api.problems import MEDIA_TYPE
+from openvolt_events.api.views import OfApplication, StrictList, StrictView
 
 EVENT_TYPE_CHOICES = [(name, name) for name in sorted(EVENT_TYPES)]
 NO_KEY = "No key was sent, or it is unknown, expired or revoked."
@@ -72,6 +76,9 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):
     target_class = ApiKeyAuthentication
     name = ["apiKey", "bearer"]
 
+    def get_security_requirement(self, auto_schema: object) -> list[dict[str, list[str]]]:
+        return [{name: []} for name in self.name]  # one of them, not both
+
     def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:
         return [
             {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -79,10 +86,15 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):
         ]
 
 
-@require_safe
-def openapi(request: HttpRequest) -> HttpResponse:
+class OpenApi(StrictView):
     """The document, for anyone."""
-    return HttpResponse(document(), content_type="application/json")
+
+    authentication_classes = ()
+    permission_classes = ()
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request) -> HttpResponse:
+        return HttpResponse(document(), content_type="application/json")
 
 
 @cache
@@ -92,32 +104,46 @@ def document() -> bytes:
     return rendered
 
 
+def whose_words_are_not_for_readers() -> list[type]:
+    """The classes whose docstrings are for us, not for the document's readers."""
+    return [*get_lib_doc_excludes(), StrictView, StrictList, OfApplication, StrictSerializer]
+
+
 def only_api(endpoints: Sequence[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
     return [endpoint for endpoint in endpoints if endpoint[0].startswith("/v1/")]
+
+
+def close_requests(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """What is sent may have no other fields than these: `StrictSerializer` refuses them."""
+    for name, schema in result["components"]["schemas"].items():
+        if name.endswith("Request"):
+            schema["additionalProperties"] = False
+    return result
 
 
 def describe_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Every call's errors, by what the call takes."""
     result["components"]["schemas"] |= {"Problem": PROBLEM, "PointedError": POINTED_ERROR}
     for path, operations in result["paths"].items():
-        for operation in operations.values():
-            for status, description in errors_of(path, operation):
+        for method, operation in operations.items():
+            for status, description in errors_of(path, method, operation):
                 operation["responses"].setdefault(status, problem_response(description))
     return result
 
 
-def errors_of(path: str, operation: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "400", "The request is malformed, or its body is not JSON."
     if operation.get("security"):
         yield "401", NO_KEY
         yield "403", WRONG_KEY
     if "{" in path:
         yield "404", NOT_FOUND
-    if "requestBody" in operation:
-        yield "400", "The body is not JSON."
+    if method in ("post", "patch") or operation["operationId"] == "get_secret":
+        yield "409", CONFLICT
+    if method in ("post", "patch"):
         yield "413", "The body is too large."
         yield "415", "The body is not `application/json`."
-    if "post" in operation["operationId"] or operation["responses"].keys() & {"200", "201", "202", "204"}:
-        yield "409", CONFLICT
+    yield "411", "The body came without its length."
     yield "422", INVALID
     yield "503", "The database can't be reached; try again."
 

@@ -1,5 +1,6 @@
 """/v1/subscriptions: who wants to know, by which channel."""
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from http import HTTPStatus
@@ -10,7 +11,7 @@ from django.conf import settings
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -33,7 +34,16 @@ from events.payloads import unrepresentable
 from openvolt_events.api.authentication import HasApplicationKey, application_of
 from openvolt_events.api.deliveries import DeliverySummary
 from openvolt_events.api.events import DeliveriesMade
-from openvolt_events.api.fields import Nothing, StrictSerializer, Timestamp, overlap_seconds
+from openvolt_events.api.fields import (
+    BoundedList,
+    EventTypeName,
+    Nothing,
+    StrictSerializer,
+    Text,
+    Timestamp,
+    WholeNumber,
+    overlap_seconds,
+)
 from openvolt_events.api.problems import InvalidInput, error_at
 from openvolt_events.api.views import OfApplication, StrictList, StrictView, checked_input
 from subscriptions.addresses import AddressRefused, check_url
@@ -90,20 +100,36 @@ class NewSubscriptionAnswer(SubscriptionAnswer):
         read_only_fields = fields
 
 
-class SubscriptionChanges(StrictSerializer):
-    """What can be changed of a subscription. Each field's own rules are here; the channel's are `check_channel`."""
+class Headers(serializers.DictField):
+    """Headers, which are counted before any of them is looked at."""
 
-    url = serializers.CharField(max_length=2048, required=False, trim_whitespace=False)
-    recipients = serializers.ListField(
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if isinstance(data, Mapping) and len(data) > settings.MAX_HEADERS:
+            detail = f"There are {len(data)} headers; use at most {settings.MAX_HEADERS} (MAX_HEADERS)."
+            raise serializers.ValidationError(detail, "limit")
+        value: dict[str, Any] = super().to_internal_value(data)
+        return value
+
+
+@extend_schema_field({"type": "string", "format": "uri", "maxLength": 2048, "pattern": "^https?://[^/]"})
+class WebAddress(Text):
+    """A URL; what kind of address it may lead to, `check_url` says."""
+
+
+class SubscriptionChanges(StrictSerializer):
+    """What can be changed: `url`, `headers` and `retry_schedule` by webhook only, `recipients` by email only."""
+
+    url = WebAddress(max_length=2048, required=False)
+    recipients = BoundedList(
         child=serializers.EmailField(max_length=254),
         required=False,
-        allow_empty=False,
+        min_length=1,
         max_length=settings.MAX_RECIPIENTS,
         error_messages={
             "max_length": "A subscription has at most {max_length} recipients (MAX_RECIPIENTS). Make another one."
         },
     )
-    event_types = serializers.ListField(
+    event_types = BoundedList(
         child=serializers.ChoiceField(
             [EVERY_TYPE, *EVENT_TYPES],
             error_messages={
@@ -112,18 +138,18 @@ class SubscriptionChanges(StrictSerializer):
             },
         ),
         required=False,
-        allow_empty=False,
+        min_length=1,
         max_length=len(EVENT_TYPES) + 1,
     )
-    description = serializers.CharField(max_length=500, allow_blank=True, required=False)
+    description = Text(max_length=500, allow_blank=True, required=False)
     metadata = serializers.DictField(required=False, help_text="Yours: any JSON object up to 16 KiB.")
-    headers = serializers.DictField(
-        child=serializers.CharField(trim_whitespace=False),
+    headers = Headers(
+        child=Text(),
         required=False,
         help_text=f"Sent with every webhook. In a change, {HIDDEN!r} keeps the value that is there.",
     )
-    retry_schedule = serializers.ListField(
-        child=serializers.IntegerField(min_value=0, max_value=LONGEST_WAIT),
+    retry_schedule = BoundedList(
+        child=WholeNumber(min_value=0, max_value=LONGEST_WAIT),
         required=False,
         allow_null=True,
         max_length=settings.MAX_RETRY_STEPS,
@@ -141,23 +167,31 @@ class SubscriptionChanges(StrictSerializer):
         return list(dict.fromkeys(types))
 
     def validate_metadata(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        size = len(json.dumps(metadata, ensure_ascii=False).encode(errors="replace"))
+        if size > MOST_METADATA_BYTES:
+            detail = f"The metadata has {size} bytes; use at most {MOST_METADATA_BYTES}."
+            raise serializers.ValidationError(detail, "too_large")
         if fault := next(unrepresentable(metadata), None):
-            raise serializers.ValidationError(f"{fault.pointer}: {fault.detail}", fault.code)
-        if len(repr(metadata).encode()) > MOST_METADATA_BYTES:
-            raise serializers.ValidationError(
-                f"Metadata has at most {MOST_METADATA_BYTES} bytes.", "too_large"
-            )
+            raise serializers.ValidationError(at(fault.pointer, fault.detail, fault.code))
         return metadata
 
     def validate_headers(self, headers: dict[str, str]) -> dict[str, str]:
-        known = self.instance.headers if self.instance else {}
-        kept = {name: known.get(name, value) if value == HIDDEN else value for name, value in headers.items()}
+        kept = {name: self.kept(name) if value == HIDDEN else value for name, value in headers.items()}
         try:
             check_headers(kept)
         except HeaderRefused as refused:
             fault = serializers.ErrorDetail(str(refused), "header")
             raise serializers.ValidationError({refused.name: [fault]} if refused.name else [fault]) from None
         return kept
+
+    def kept(self, name: str) -> str:
+        """The value that the header of this name has, whatever the name's case."""
+        known = self.instance.headers if self.instance else {}
+        for other, value in known.items():
+            if other.lower() == name.lower():
+                return str(value)
+        detail = f"There is no value to keep: the subscription has no header {name[:100]!r}. Send one."
+        raise serializers.ValidationError({name: [serializers.ErrorDetail(detail, "header")]})
 
     def validate_retry_schedule(self, waits: list[int] | None) -> list[int] | None:
         if waits and sum(waits) > LONGEST_WAIT:
@@ -179,7 +213,17 @@ class SubscriptionChanges(StrictSerializer):
             raise serializers.ValidationError(wrong)
 
 
+def at(pointer: str, detail: str, code: str) -> Any:
+    """An error detail of DRF's, at a place below a field."""
+    found: Any = [serializers.ErrorDetail(detail, code)]
+    for step in reversed(pointer.split("/")[1:]):
+        found = {step.replace("~1", "/").replace("~0", "~"): found}
+    return found
+
+
 class NewSubscription(SubscriptionChanges):
+    """By webhook with a `url`, by email with `recipients`."""
+
     channel = serializers.ChoiceField(Channel.choices)
 
     def get_fields(self) -> dict[str, serializers.Field]:
@@ -206,8 +250,8 @@ class RotatedSecret(SecretAnswer):
     previous_expires_at = Timestamp(help_text="Until then the secret before signs, too.")
 
 
-class TestRequest(StrictSerializer):
-    type = serializers.CharField(required=False, help_text="Default: the first that the subscription wants.")
+class TestChoice(StrictSerializer):
+    type = EventTypeName(required=False, help_text="Default: the first that the subscription wants.")
 
 
 class SubscriptionFilter(filters.FilterSet):
@@ -371,12 +415,12 @@ class TestSubscription(StrictView):
         operation_id="test_subscription",
         summary="Send the example of an event type",
         description="A real, signed delivery, marked `test: true`.",
-        request=TestRequest,
+        request=TestChoice,
         responses={202: DeliveriesMade},
     )
     def post(self, request: Request, id: UUID) -> Response:
         subscription = found(request, id)
-        type = checked_input(TestRequest, request).get("type")
+        type = checked_input(TestChoice, request).get("type")
         try:
             made = send_test(subscription, type, timezone.now())
         except UnknownEventType as unknown:

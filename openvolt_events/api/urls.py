@@ -5,7 +5,7 @@ from django.urls import path
 from openvolt_events.api import api_keys, applications, deliveries, event_types, events, schema, subscriptions
 
 urlpatterns = [
-    path("openapi.json", schema.openapi),
+    path("openapi.json", schema.OpenApi.as_view()),
     path("events", events.Events.as_view()),
     path("events/batch", events.EventBatch.as_view()),
     path("events/<uuid:id>", events.SingleEvent.as_view()),

@@ -1,9 +1,17 @@
 """The HTTP API as a program with a key sees it, without a socket in between."""
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
+from django.apps import apps
 from django.test import Client
+
+from openvolt_events.api.urls import urlpatterns
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+FLOORS = ("accounts", "events", "subscriptions", "deliveries")
 
 
 class Api:
@@ -31,5 +39,51 @@ class Api:
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.client.generic(
-            method, path, data, content_type=given.pop("content-type", "application/json"), headers=key | given
+            method,
+            path,
+            data,
+            content_type=given.pop("content-type", "application/json"),
+            headers=key | given,
         )
+
+
+def calls() -> Iterator[tuple[str, str]]:
+    """Every call that the API has: method and path, like ("POST", "events/<uuid:id>/replay")."""
+    for pattern in urlpatterns:
+        view: Any = pattern.callback.view_class  # type: ignore[attr-defined]
+        for method in METHODS:
+            if hasattr(view, method.lower()):
+                yield method, str(pattern.pattern)
+
+
+def path_of(route: str, id: Any = "019a4c1e-7b60-7d3a-9a51-0c2f6be3a7d4") -> str:
+    """A path of this route, with this id in it."""
+    return "/v1/" + re.sub("<uuid:[a-z]+>", str(id), route).replace("<str:name>", "meter.created")
+
+
+def problem_of(response: Any, status: int) -> dict[str, Any]:
+    """The problem document that was answered, after a look at its form (RFC 9457)."""
+    assert response.status_code == status, response.content
+    assert response.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = json.loads(response.content)
+    assert document["type"].startswith("urn:openvolt:problem:")
+    assert document["status"] == status
+    assert document["title"]
+    assert document["detail"]
+    if status == 422:
+        assert document["errors"]
+    for error in document.get("errors", []):
+        assert error.keys() == {"pointer", "detail", "code"}
+        assert all(isinstance(value, str) for value in error.values())
+    return document
+
+
+def pointers_of(response: Any, status: int = 422) -> list[str]:
+    """Where the input is wrong, as the answer says it."""
+    return [error["pointer"] for error in problem_of(response, status)["errors"]]
+
+
+def rows_stored() -> dict[str, int]:
+    """How many rows each table of ours has."""
+    models = [model for floor in FLOORS for model in apps.get_app_config(floor).get_models()]
+    return {model.__name__: model._default_manager.count() for model in models}

@@ -1,0 +1,241 @@
+"""The OpenAPI document: valid, whole, and true. Generated requests look for answers that it does not describe."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+import schemathesis
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
+from django.utils import timezone
+from drf_spectacular.validation import validate_schema
+from hypothesis import HealthCheck, settings
+from jsonschema import Draft202012Validator
+from schemathesis.config import SchemathesisConfig
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from accounts.models import ApiKey
+from deliveries.models import Attempt, Delivery
+from deliveries.publishing import publish
+from events.event_types import EVENT_TYPES
+from openvolt_events.api.schema import document
+from openvolt_events.wsgi import application
+from tests.support import factories
+from tests.support.api import Api, calls
+
+DOCUMENT = json.loads(document())
+CONFIG = SchemathesisConfig()
+CONFIG.projects.default.generation.update(with_security_parameters=False)  # each test sends a key of its own
+SCHEMA = schemathesis.openapi.from_wsgi("/v1/openapi.json", application, config=CONFIG)
+OPERATIONS = [(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods]
+
+
+def resolved(schema: Any) -> Any:
+    """The same with the components that it refers to in it."""
+    return {
+        "$defs": DOCUMENT["components"]["schemas"],
+        **json.loads(json.dumps(schema).replace("#/components/schemas/", "#/$defs/")),
+    }
+
+
+def test_the_document_is_valid_openapi_3_1():
+    validate_schema(DOCUMENT)
+
+    assert DOCUMENT["openapi"].startswith("3.1")
+    for schema in DOCUMENT["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+
+
+def test_the_document_is_for_anyone():
+    response = Api().get("/v1/openapi.json")
+
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == DOCUMENT
+
+
+def test_the_document_has_every_call_that_there_is_and_no_other():
+    there = {
+        (f"/v1/{route.replace('<uuid:id>', '{id}').replace('<str:name>', '{name}')}", method.lower())
+        for method, route in calls()
+        if route != "openapi.json"  # a document does not describe itself
+    }
+
+    assert set(OPERATIONS) == there
+
+
+def test_every_call_has_a_name_a_summary_and_says_which_key_it_needs():
+    operations = [DOCUMENT["paths"][path][method] for path, method in OPERATIONS]
+
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    for operation in operations:
+        assert operation["summary"]
+        assert "key" in operation["description"]
+        assert "`queryset`" not in operation["description"]
+        assert operation["security"] == [{"apiKey": []}, {"bearer": []}]
+
+
+def test_both_ways_to_send_a_key_are_described():
+    schemes = DOCUMENT["components"]["securitySchemes"]
+
+    assert schemes["apiKey"] == {"type": "apiKey", "in": "header", "name": "x-api-key"}
+    assert (schemes["bearer"]["type"], schemes["bearer"]["scheme"]) == ("http", "bearer")
+
+
+def test_every_reference_leads_somewhere():
+    text = json.dumps(DOCUMENT)
+    named = {part.partition('"')[0] for part in text.split('"#/components/schemas/')[1:]}
+
+    assert named <= set(DOCUMENT["components"]["schemas"])
+
+
+@pytest.mark.parametrize("name", sorted(EVENT_TYPES))
+def test_every_notification_is_described_and_its_example_fits(name):
+    operation = DOCUMENT["webhooks"][name]["post"]
+    content = operation["requestBody"]["content"]["application/json"]
+
+    Draft202012Validator(resolved(content["schema"])).validate(content["example"])
+    assert content["example"]["event_id"] == name
+    assert content["example"]["payload"] == EVENT_TYPES[name].example
+    headers = {one["name"] for one in operation["parameters"]}
+    assert {"webhook-id", "webhook-timestamp", "webhook-signature", "openvolt-event-id"} <= headers
+
+
+def test_the_notifications_are_those_of_the_catalogue():
+    assert set(DOCUMENT["webhooks"]) == set(EVENT_TYPES)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", sorted(EVENT_TYPES))
+def test_what_is_really_sent_fits_its_description(name):
+    owner = factories.application()
+    factories.webhook(owner)
+    publish(owner, name, factories.example(name))
+    delivery = Delivery.objects.get()
+    Attempt.objects.create(
+        delivery=delivery, number=1, started_at=timezone.now(), duration_ms=1, outcome="succeeded"
+    )
+
+    api = Api(factories.application_key(owner))
+    sent = json.loads(api.get(f"/v1/deliveries/{delivery.id}").json()["attempts"][0]["request_body"])
+
+    schema = DOCUMENT["webhooks"][name]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    Draft202012Validator(resolved(schema)).validate(sent)
+
+
+class World:
+    """An application with some of everything, so that generated requests find something."""
+
+    def __init__(self) -> None:
+        self.owner = factories.application()
+        self.keys = {
+            "application": factories.application_key(self.owner),
+            "platform": factories.platform_key(),
+        }
+        self.webhook = factories.webhook(self.owner, headers={"X-A": "1"}, retry_schedule=[1, 2])
+        self.emails = factories.confirmed_emails(self.owner)
+        self.event = publish(self.owner, "user.created", factories.example("user.created"))
+        self.delivery = Delivery.objects.get(subscription=self.webhook)
+        Attempt.objects.create(
+            delivery=self.delivery,
+            number=1,
+            started_at=timezone.now(),
+            trigger="scheduled",
+            duration_ms=1.5,
+            outcome="failed",
+            timings={
+                "dns_ms": 1.0,
+                "connect_ms": None,
+                "tls_ms": None,
+                "first_byte_ms": None,
+                "total_ms": 1.5,
+            },
+        )
+        self.spare = ApiKey.objects.issue(kind="application", name="spare", application=self.owner)[0]
+
+    def id_in(self, path: str) -> Any:
+        rows = {"events": self.event, "subscriptions": self.webhook, "deliveries": self.delivery}
+        return str(rows.get(path.split("/")[2], self.spare).pk)
+
+    def key_for(self, operation: Any) -> str:
+        needs = operation.definition.raw["description"]
+        return self.keys["platform" if "platform key" in needs else "application"]
+
+    def body_of(self, path: str, method: str) -> Any:
+        event = {
+            "application_id": str(self.owner.id),
+            "type": "user.created",
+            "payload": factories.example("user.created"),
+        }
+        return {
+            ("/v1/events", "post"): event,
+            ("/v1/events/batch", "post"): {"events": [event, event]},
+            ("/v1/subscriptions", "post"): {
+                "channel": "email",
+                "recipients": ["ann@example.org"],
+                "event_types": ["*"],
+            },
+            ("/v1/applications", "post"): {"name": "New"},
+        }.get((path, method), {})
+
+
+@pytest.fixture
+def world(db, monkeypatch) -> Iterator[World]:
+    """As Django's own test client does, keeps requests from closing the connection of the test's transaction."""
+    monkeypatch.setattr(
+        "subscriptions.addresses.resolve", no_such_name
+    )  # generated names are nobody's business
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield World()
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+def no_such_name(*_: Any) -> Any:
+    raise OSError("Name or service not known")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_the_answer_to_a_good_request_is_as_described(world, path, method):
+    operation = SCHEMA[path][method.upper()]
+    extras: dict[str, Any] = {}
+    if "requestBody" in operation.definition.raw:
+        extras = {"body": world.body_of(path, method), "media_type": "application/json"}
+    ids = {"id": world.id_in(path)} if "{id}" in path else {"name": "meter.created"}
+    case = operation.Case(path_parameters=ids, **extras)
+
+    response = case.call_and_validate(headers={"x-api-key": world.key_for(operation)})
+
+    assert response.status_code < 300
+
+
+@pytest.mark.django_db
+@SCHEMA.parametrize()
+@settings(
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_no_generated_request_gets_an_answer_that_is_not_described(case, world):
+    if is_uuid(case.path_parameters.get("id")):
+        case.path_parameters["id"] = world.id_in(case.path)
+    if isinstance(case.body, dict) and is_uuid(case.body.get("application_id")):
+        case.body["application_id"] = str(world.owner.id)
+
+    # What JSON Schema can't say makes good data bad: the address guard, ids that exist, the rules of a channel.
+    case.call_and_validate(
+        headers={"x-api-key": world.key_for(case.operation)}, excluded_checks=[positive_data_acceptance]
+    )
+
+
+def is_uuid(text: Any) -> bool:
+    try:
+        return bool(UUID(text))
+    except (ValueError, TypeError, AttributeError):
+        return False

@@ -1,0 +1,122 @@
+"""The API's reference in a real browser: offline, under the strict policy, narrow and wide, light and dark."""
+
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SIZES = [(390, "dark"), (1280, "light"), (1920, "dark")]
+READ = (
+    ".info .title",
+    ".opblock-tag",
+    ".opblock-summary-path",
+    ".opblock-summary-description",
+    ".opblock-description-wrapper p",
+    ".opblock-section-header h4",
+    ".parameter__name",
+    ".response-col_status",
+    ".response-col_description__inner p",
+)
+IS_DARK = "parseInt(getComputedStyle(document.body).backgroundColor.match(/[0-9]+/)[0]) < 60"
+CONTRAST = """
+element => {
+    const numbers = color => color.match(/[0-9.]+/g).map(Number);
+    const luminance = color => color.slice(0, 3)
+        .map(part => part / 255)
+        .map(part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index], 0);
+    const layers = [];
+    for (let one = element; one; one = one.parentElement) {
+        const [red, green, blue, alpha = 1] = numbers(getComputedStyle(one).backgroundColor);
+        layers.push([red, green, blue, alpha]);
+        if (alpha === 1) break;
+    }
+    const under = layers.reduceRight(
+        (below, [red, green, blue, alpha]) =>
+            [red, green, blue].map((part, index) => part * alpha + below[index] * (1 - alpha)),
+        [255, 255, 255],
+    );
+    const [one, other] = [luminance(numbers(getComputedStyle(element).color)), luminance(under)];
+    return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+}
+"""
+
+
+def watch(page: Page, url: str) -> tuple[list[str], list[str]]:
+    """Where the console's complaints, and the requests to other hosts, will be found."""
+    complaints: list[str] = []
+    strangers: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    own = (f"{url}/", "data:")
+    page.on("request", lambda request: None if request.url.startswith(own) else strangers.append(request.url))
+    return complaints, strangers
+
+
+def open_docs(page: Page, url: str) -> None:
+    answer = page.goto(f"{url}/docs/")
+    assert answer
+    assert answer.status == 200
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    page.locator("#operations-events-publish_event").wait_for()
+
+
+@pytest.mark.parametrize(("width", "scheme"), SIZES)
+def test_the_reference_shows_every_call_and_keeps_to_the_policy(
+    live_server, browser: Browser, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    complaints, strangers = watch(page, live_server.url)
+
+    open_docs(page, live_server.url)
+    page.locator("#operations-events-publish_event .opblock-summary-control").click()
+    page.get_by_text("Answers once the event and its deliveries are committed.").wait_for()
+
+    document = page.evaluate("fetch('/v1/openapi.json').then(answer => answer.json())")
+    calls = sum(len(operations) for operations in document["paths"].values())
+    assert page.locator(".opblock-tag-section .opblock-summary-path").count() == calls
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(IS_DARK) is (scheme == "dark")
+    for text in READ:
+        assert contrast(page, text) >= 4.5, text
+    assert complaints == []
+    assert strangers == []
+    context.close()
+
+
+def contrast(page: Page, selector: str) -> float:
+    """How far a text's colour is from what is behind it (WCAG 2.2, 1.4.3)."""
+    ratio: float = page.locator(selector).first.evaluate(CONTRAST)
+    return ratio
+
+
+def test_a_call_can_be_found_and_opened_with_the_keyboard_alone(live_server, page: Page) -> None:
+    open_docs(page, live_server.url)
+
+    page.keyboard.press("Tab")
+    for _ in range(80):
+        if page.evaluate("document.activeElement.closest('#operations-events-publish_event') !== null"):
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+
+    page.get_by_text("Answers once the event and its deliveries are committed.").wait_for()
+
+
+def test_the_front_door_leads_to_the_reference(live_server, page: Page) -> None:
+    page.goto(live_server.url)
+
+    assert page.url == f"{live_server.url}/docs/"
+
+
+def test_without_scripts_the_page_says_where_the_schema_is(live_server, browser: Browser) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+
+    page.goto(f"{live_server.url}/docs/")
+
+    assert page.get_by_role("link", name="/v1/openapi.json").get_attribute("href") == "/v1/openapi.json"
+    context.close()
