@@ -41,6 +41,7 @@ OUR_HEADERS = {
     *("webhook-id", "webhook-timestamp", "webhook-signature"),
     *("openvolt-event-id", "openvolt-attempt", "openvolt-trigger"),
     *("date", "from", "message-id", "reply-to", "subject", "to"),
+    *("auto-submitted", "list-id", "list-unsubscribe-post"),
 }
 
 

@@ -283,7 +283,7 @@ def anymail_settings(provider: str, token: str, query: dict[str, str]) -> dict[s
     extra = {f"{provider}_{name}".upper(): value for name, value in query.items()}
     return {
         "EMAIL_BACKEND": f"anymail.backends.{provider}.EmailBackend",
-        "ANYMAIL": {ANYMAIL_TOKENS[provider]: token, "REQUESTS_TIMEOUT": (10, 30), **extra},
+        "ANYMAIL": {ANYMAIL_TOKENS[provider]: token, "REQUESTS_TIMEOUT": (5, 20), **extra},
     }
 
 
