@@ -73,7 +73,7 @@ def ask_again(recipient: Recipient, now: datetime) -> None:
         raise NotPossible("The recipient was removed from the subscription.")
     if recipient.status != Recipient.Status.UNCONFIRMED:
         raise NotPossible(f"The recipient is {recipient.status}; only an unconfirmed one is asked.")
-    ask_to_confirm(recipient, now)
+    ask_to_confirm([recipient], now)
 
 
 REPLAY = OperatorAction(

@@ -47,7 +47,7 @@ def claim_request(now: datetime) -> ConfirmationRequest | None:
 
 def is_wanted(recipient: Recipient) -> bool:
     return (
-        recipient.status in (Recipient.Status.UNCONFIRMED, Recipient.Status.UNSUBSCRIBED)
+        recipient.status == Recipient.Status.UNCONFIRMED
         and recipient.removed_at is None
         and recipient.subscription.deleted_at is None
     )

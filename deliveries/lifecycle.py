@@ -76,14 +76,15 @@ def set_recipients(subscription: Subscription, emails: Iterable[str], now: datet
         lock(subscription.id)
         known = {recipient.email.lower(): recipient for recipient in subscription.recipients.all()}
         remove([recipient for email, recipient in known.items() if email not in wanted], now)
-        for email, address in wanted.items():
-            recipient = known.get(email)
-            if recipient is None:
-                ask_to_confirm(Recipient.objects.create(subscription=subscription, email=address), now)
-            elif recipient.removed_at is not None:
-                Recipient.objects.filter(pk=recipient.pk).update(removed_at=None)
-                if recipient.status == Recipient.Status.UNCONFIRMED:
-                    ask_to_confirm(recipient, now)
+        new = Recipient.objects.bulk_create(
+            Recipient(subscription=subscription, email=address, created_at=now)
+            for email, address in wanted.items()
+            if email not in known
+        )
+        back = [known[email] for email in wanted if email in known and known[email].removed_at is not None]
+        Recipient.objects.filter(pk__in=[recipient.pk for recipient in back]).update(removed_at=None)
+        unconfirmed = [recipient for recipient in back if recipient.status == Recipient.Status.UNCONFIRMED]
+        ask_to_confirm([*new, *unconfirmed], now)
 
 
 def remove(recipients: Sequence[Recipient], now: datetime) -> None:
@@ -92,9 +93,11 @@ def remove(recipients: Sequence[Recipient], now: datetime) -> None:
     cancel_unfinished(Q(recipient__in=ids), now)
 
 
-def ask_to_confirm(recipient: Recipient, now: datetime) -> None:
-    """Send the recipient the email with the link that confirms the address."""
-    ConfirmationRequest.objects.create(recipient=recipient, due_at=now)
+def ask_to_confirm(recipients: Iterable[Recipient], now: datetime) -> None:
+    """Send each recipient the email with the link that confirms the address."""
+    ConfirmationRequest.objects.bulk_create(
+        ConfirmationRequest(recipient=recipient, due_at=now) for recipient in recipients
+    )
     wake([Channel.EMAIL])
 
 
@@ -111,10 +114,10 @@ def confirm_recipient(recipient: Recipient, now: datetime) -> None:
 
 
 def unsubscribe_recipient(recipient: Recipient, now: datetime) -> None:
-    """The recipient wants nothing more: what was to be sent is cancelled."""
+    """The recipient wants nothing more: what was to be sent is cancelled. A suppressed one stays so."""
     with transaction.atomic():
         lock(recipient.subscription_id)
-        Recipient.objects.filter(pk=recipient.pk).update(
+        Recipient.objects.filter(pk=recipient.pk).exclude(status=Recipient.Status.SUPPRESSED).update(
             status=Recipient.Status.UNSUBSCRIBED, unsubscribed_at=now
         )
         cancel_unfinished(Q(recipient=recipient), now)

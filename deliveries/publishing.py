@@ -129,39 +129,49 @@ def checked(type: object, payload: Any) -> str:
 
 def reserve_keys(changes: Sequence[Change], events: Sequence[Event]) -> list[Published]:
     """Each event, or the one that was published under its idempotency key before, here or earlier."""
-    published, reserved = [], dict[str, IdempotencyKey]()
-    for index, (change, event) in enumerate(zip(changes, events, strict=True)):
-        if not change.idempotency_key:
-            published.append(Published(event))
-            continue
-        asked = IdempotencyKey(
-            key=change.idempotency_key,
-            fingerprint=change.fingerprint or fingerprint(change, event),
-            event=event,
-            created_at=event.created_at,
-        )
-        holder = reserved[asked.key] = reserved.get(asked.key) or reserve(asked)
-        if holder.fingerprint != asked.fingerprint:
-            raise ItemRefused(index, IdempotencyConflict(asked.key))
-        published.append(Published(holder.event, replayed=holder is not asked))
+    asked = [asked_key(change, event) for change, event in zip(changes, events, strict=True)]
+    holders = reserve([one for one in asked if one])
+    published = []
+    for index, (one, event) in enumerate(zip(asked, events, strict=True)):
+        holder = holders[one.key] if one else None
+        if one and holder and holder.fingerprint != one.fingerprint:
+            raise ItemRefused(index, IdempotencyConflict(one.key))
+        published.append(Published(holder.event, replayed=holder is not one) if holder else Published(event))
     return published
 
 
-def reserve(asked: IdempotencyKey) -> IdempotencyKey:
-    """The row that holds the key: this one, or an earlier one.
+def asked_key(change: Change, event: Event) -> IdempotencyKey | None:
+    if not change.idempotency_key:
+        return None
+    return IdempotencyKey(
+        key=change.idempotency_key,
+        fingerprint=change.fingerprint or fingerprint(change, event),
+        event=event,
+        created_at=event.created_at,
+    )
 
-    The primary key decides between two at the same time: the second waits for the first to commit. The event's
-    row may come after its key's, since PostgreSQL checks this foreign key at the commit.
+
+def reserve(asked: Sequence[IdempotencyKey]) -> dict[str, IdempotencyKey]:
+    """For each key the row that holds it: the first that asks for it here, or an earlier one.
+
+    The primary key decides between two at the same time: the second waits for the first to commit. They go in
+    in order, so that two batches can't wait for each other. The event's row may come after its key's, since
+    PostgreSQL checks this foreign key at the commit.
     """
+    first = {one.key: one for one in reversed(asked)}
+    rows = [(one.key, one.fingerprint, one.event_id, one.created_at) for _, one in sorted(first.items())]
+    if not rows:
+        return {}
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {IdempotencyKey._meta.db_table} (key, fingerprint, event_id, created_at)"  # noqa: S608
-            " VALUES (%s, %s, %s, %s) ON CONFLICT (key) DO NOTHING",
-            [asked.key, asked.fingerprint, asked.event_id, asked.created_at],
+            " SELECT * FROM unnest(%s::varchar[], %s::varchar[], %s::uuid[], %s::timestamptz[])"
+            " ON CONFLICT (key) DO NOTHING RETURNING key",
+            [list(column) for column in zip(*rows, strict=True)],
         )
-        if cursor.rowcount == 1:
-            return asked
-    return IdempotencyKey.objects.select_related("event__application").get(key=asked.key)
+        taken = {row[0] for row in cursor.fetchall()}
+    earlier = IdempotencyKey.objects.select_related("event__application").in_bulk(first.keys() - taken)
+    return first | earlier
 
 
 def fingerprint(change: Change, event: Event) -> str:

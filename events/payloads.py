@@ -26,15 +26,19 @@ class PayloadRefused(ValueError):
 
 def encode(payload: Any) -> str:
     """The payload as compact JSON text, keys in their order. Raises PayloadRefused."""
-    if problem := next(unrepresentable(payload), None):
-        raise PayloadRefused([problem])
-    text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    if (size := len(text.encode())) > settings.MAX_PAYLOAD_BYTES:
+    try:
+        text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+        size = len(text.encode(errors="surrogatepass"))
+    except (TypeError, ValueError, RecursionError):  # no JSON; the look at each value says where
+        text, size = "", 0
+    if size > settings.MAX_PAYLOAD_BYTES:
         limit = settings.MAX_PAYLOAD_BYTES
         detail = (
             f"The payload has {size} bytes; the limit (MAX_PAYLOAD_BYTES) is {limit}. Send less in one event."
         )
         raise PayloadRefused([PayloadError("", detail, "too_large")])
+    if problem := next(unrepresentable(payload), None):
+        raise PayloadRefused([problem])
     return text
 
 

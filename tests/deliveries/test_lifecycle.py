@@ -5,6 +5,7 @@ from threading import Thread
 from uuid import UUID
 
 import pytest
+from django.core import mail
 from django.db import connection, transaction
 from django.utils import timezone
 from hypothesis import settings
@@ -20,6 +21,7 @@ from hypothesis.stateful import (
 from deliveries import lifecycle
 from deliveries.channels import Report
 from deliveries.claiming import Claim, claim
+from deliveries.confirming import send_confirmation_requests
 from deliveries.lifecycle import NotPossible
 from deliveries.models import Delivery
 from deliveries.publishing import Change, UnknownEventType, publish, publish_many
@@ -451,3 +453,21 @@ def wanted_now(delivery: Delivery) -> bool:
 
 def test_whatever_happens_no_delivery_is_lost_sent_after_success_or_left_in_between():
     run_state_machine_as_test(Life, settings=settings(max_examples=40, stateful_step_count=25, deadline=None))
+
+
+def test_a_suppressed_recipient_who_unsubscribes_stays_suppressed():
+    [recipient] = factories.emails(factories.application()).recipients.all()
+    Recipient.objects.update(status="suppressed")
+
+    lifecycle.unsubscribe_recipient(recipient, timezone.now())
+
+    assert recipient.status == "suppressed"
+
+
+def test_who_unsubscribed_before_being_asked_is_not_asked():
+    [recipient] = factories.emails(factories.application()).recipients.all()
+    lifecycle.unsubscribe_recipient(recipient, timezone.now())
+
+    send_confirmation_requests(timezone.now)
+
+    assert mail.outbox == []
