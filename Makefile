@@ -9,11 +9,13 @@ PIP := $(BIN) -m pip --disable-pip-version-check install --quiet --quiet --progr
 LINT := DEBUG=1 $(BIN)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test demo lint locks
+.PHONY: help run test demo bench load lint locks
 
 help:
 	@echo "make run    run the whole service in the foreground (PORT=8000)"
 	@echo "make demo   play a day of the platform against a running service"
+	@echo "make load   load a running service and account for every event (LOAD=\"keygen-771 --seconds 60\")"
+	@echo "make bench  measure ratios against baselines (FAST=1: in 3 minutes; WRITE=1: to docs/benchmarks.md)"
 	@echo "make test   run every test"
 	@echo "make lint   check formatting, lint, types, import rules and migrations"
 
@@ -22,6 +24,12 @@ run: $(VENV)/installed
 
 demo: $(VENV)/installed
 	@exec $(BIN) -m openvolt_events.demo
+
+load: $(VENV)/installed
+	@exec $(BIN) -m openvolt_events.load $(LOAD)
+
+bench: $(VENV)/installed
+	@exec $(BIN) -m openvolt_events.bench $(if $(FAST),--fast) $(if $(WRITE),--write docs/benchmarks.md) $(if $(ONLY),--only $(ONLY))
 
 test: $(VENV)/installed-dev
 	@$(BIN) -m tests.support.browser

@@ -1,0 +1,63 @@
+"""How much is measured: enough, or as much as three minutes hold."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of one run. What is not said to be of the whole run is of one round."""
+
+    rounds: int
+    deliveries: int  # by bare senders, and by ours
+    tasks: int  # of django-q2, for one delivery each
+    batches: int  # of 1,000 events
+    posts: int  # of single events, one after the other
+    retries: int  # at most 100: of a subscription each
+    deadline: float  # of hanging attempts, seconds
+    flow_seconds: int  # of a moderate rate, among endpoints that hang
+    burst: int  # events at once, among endpoints that hang
+    future: int  # retries that are not due, of the whole run
+    finished: int  # deliveries, of the whole run
+    claimed: int  # deliveries
+    remembered: int  # deliveries by one cluster whose memory is watched, of the whole run
+    idle_seconds: int  # of the whole run
+    left_out: str = ""
+
+
+FULL = Sizes(
+    rounds=5,
+    deliveries=20_000,
+    tasks=2_000,
+    batches=5,
+    posts=200,
+    retries=100,
+    deadline=15,
+    flow_seconds=20,
+    burst=500,
+    future=1_000_000,
+    finished=2_000_000,
+    claimed=5_000,
+    remembered=100_000,
+    idle_seconds=60,
+)
+
+FAST = Sizes(
+    rounds=2,
+    deliveries=4_000,
+    tasks=400,
+    batches=2,
+    posts=35,
+    retries=50,
+    deadline=3,
+    flow_seconds=4,
+    burst=100,
+    future=50_000,
+    finished=100_000,
+    claimed=1_000,
+    remembered=5_000,
+    idle_seconds=12,
+    left_out=(
+        "fewer and shorter rounds; hanging attempts of 3 s, not 15; a twentieth of the rows in the full tables;"
+        " memory over 5,000 deliveries, not 100,000; 12 s of idleness, not a minute"
+    ),
+)
