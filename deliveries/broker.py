@@ -111,8 +111,10 @@ def next_due() -> datetime | None:
 
 
 def due_times() -> Iterator[datetime | None]:
+    now = timezone.now()
     for lane in settings.DRAINS:
         pending = Delivery.objects.pending().filter(channel=lane)
         yield pending.filter(leased_until=None).aggregate(at=Min("next_attempt_at"))["at"]
-        yield pending.exclude(leased_until=None).aggregate(at=Min("leased_until"))["at"]
+        in_flight = pending.filter(next_attempt_at__lte=now, leased_until__gt=now)
+        yield in_flight.aggregate(at=Min("leased_until"))["at"]
     yield ConfirmationRequest.objects.aggregate(at=Min("due_at"))["at"]

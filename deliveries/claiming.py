@@ -1,63 +1,122 @@
 """Claiming: which due deliveries a worker takes, and everything that sending them needs."""
 
-import json
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import Prefetch
 
 from deliveries.channels import EmailTarget, Notification, WebhookTarget
-from deliveries.models import Delivery, Trigger
+from deliveries.models import Delivery, Trigger, schedule_of
 from subscriptions.models import Channel, Recipient, SigningSecret, Subscription
 
-LEASE_MARGIN = timedelta(seconds=10)  # to settle in, after an attempt has used up its whole deadline
+LEASE_MARGIN = timedelta(
+    seconds=10
+)  # to begin and to settle in, around an attempt that uses up its whole deadline
 CANDIDATES = 512
 
-# `taken` looks up an array of ids, so that no guess of the planner's makes it walk the whole backlog.
-CLAIM = """
-WITH candidates AS (
+# The look at the front is bounded: a backlog of one subscription may be long.
+FRONT = """
     SELECT id, subscription_id, next_attempt_at FROM deliveries_delivery
     WHERE status = 'pending' AND channel = %(lane)s AND next_attempt_at <= %(now)s
-        AND (leased_until IS NULL OR leased_until <= %(now)s) AND subscription_id <> ALL(%(full)s)
-        AND (%(room_for_probes)s > 0 OR subscription_id NOT IN (
-            SELECT id FROM subscriptions_subscription WHERE failing_since IS NOT NULL AND deleted_at IS NULL
-        ))
+        AND (leased_until IS NULL OR leased_until <= %(now)s)
     ORDER BY next_attempt_at LIMIT %(candidates)s
-), fair AS (
+"""
+# From one subscription with something pending to the next: an index jump each, however long their backlogs are.
+PAST_THE_FRONT = """
+    WITH RECURSIVE waiting AS (
+        (SELECT subscription_id AS id FROM deliveries_delivery WHERE status = 'pending' AND channel = %(lane)s
+            ORDER BY subscription_id LIMIT 1)
+        UNION ALL
+        SELECT (
+            SELECT subscription_id FROM deliveries_delivery
+            WHERE status = 'pending' AND channel = %(lane)s AND subscription_id > waiting.id
+            ORDER BY subscription_id LIMIT 1
+        ) FROM waiting WHERE waiting.id IS NOT NULL
+    )
+    SELECT due.* FROM waiting CROSS JOIN LATERAL (
+        SELECT id, subscription_id, next_attempt_at FROM deliveries_delivery
+        WHERE status = 'pending' AND channel = %(lane)s AND next_attempt_at <= %(now)s
+            AND (leased_until IS NULL OR leased_until <= %(now)s) AND subscription_id = waiting.id
+        ORDER BY next_attempt_at LIMIT %(share)s
+    ) AS due
+    WHERE waiting.id IS NOT NULL AND waiting.id <> ALL(%(full)s)
+"""
+# `taken` looks up an array of ids, so that no guess of the planner's makes it walk the whole backlog.
+CLAIM = """
+WITH candidates AS ({candidates}), fair AS (
     SELECT candidates.id, next_attempt_at, failing_since IS NOT NULL AS is_probe,
-        row_number() OVER (PARTITION BY subscription_id ORDER BY next_attempt_at)
-            + COALESCE((%(in_flight)s::jsonb ->> subscription_id::text)::int, 0) AS place
+        row_number() OVER (PARTITION BY subscription_id ORDER BY next_attempt_at) AS place
     FROM candidates JOIN subscriptions_subscription ON subscriptions_subscription.id = subscription_id
+    WHERE subscription_id <> ALL(%(full)s)
 ), allowed AS (
     SELECT id, is_probe, row_number() OVER (PARTITION BY is_probe ORDER BY next_attempt_at) AS nth FROM fair
     WHERE place <= CASE WHEN is_probe THEN 1 ELSE %(share)s END
 ), taken AS (
     SELECT id, retry_requested FROM deliveries_delivery
-    WHERE id = ANY(ARRAY(SELECT id FROM allowed WHERE NOT is_probe OR nth <= %(room_for_probes)s))
-        AND status = 'pending' AND next_attempt_at <= %(now)s AND (leased_until IS NULL OR leased_until <= %(now)s)
-    ORDER BY next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    WHERE id = ANY(ARRAY(
+            SELECT id FROM allowed WHERE nth <= CASE WHEN is_probe THEN %(probes)s ELSE %(limit)s END
+        )) AND status = 'pending' AND next_attempt_at <= %(now)s
+        AND (leased_until IS NULL OR leased_until <= %(now)s)
+    FOR UPDATE SKIP LOCKED
 )
-UPDATE deliveries_delivery SET leased_until = %(until)s, lease_id = %(lease)s, retry_requested = FALSE
-FROM taken WHERE deliveries_delivery.id = taken.id
-RETURNING deliveries_delivery.id, taken.retry_requested
+UPDATE deliveries_delivery AS delivery SET leased_until = %(until)s, lease_id = %(lease)s, retry_requested = FALSE
+FROM taken WHERE delivery.id = taken.id
+RETURNING delivery.id, delivery.event_id, delivery.subscription_id, delivery.recipient_id, delivery.trigger,
+    delivery.attempt_count, delivery.next_attempt_at, taken.retry_requested
 """
+EVENTS = "SELECT id, type, occurred_at, payload FROM events_event WHERE id = ANY(%s)"
+
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class ClaimedEvent:
+    """Of an event, what is told."""
+
+    id: UUID
+    type: str
+    occurred_at: datetime
+    payload: str
+
+
+@dataclass(slots=True)
+class ClaimedDelivery:
+    """A row of Delivery as sending needs it; an object of the model costs more than the sending of it."""
+
+    id: UUID
+    event: ClaimedEvent
+    subscription: Subscription
+    subscription_id: UUID
+    recipient: Recipient | None
+    channel: str
+    trigger: str
+    attempt_count: int
+
+    @property
+    def test(self) -> bool:
+        return self.trigger == Trigger.TEST
+
+    @property
+    def schedule(self) -> list[timedelta]:
+        return schedule_of(self.channel, self.subscription)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A delivery that this worker alone may attempt, until its lease ends."""
 
-    delivery: Delivery
+    delivery: ClaimedDelivery
     lease_id: UUID
     trigger: str
+    target: WebhookTarget | EmailTarget
+    begin_by: datetime
 
     @property
     def subscription(self) -> Subscription:
@@ -80,11 +139,8 @@ class Claim:
     def notification(self) -> Notification:
         return notification(self.delivery, self.delivery.attempt_count + 1, self.trigger)
 
-    def target(self) -> WebhookTarget | EmailTarget:
-        return target(self.delivery)
 
-
-def notification(delivery: Delivery, attempt: int, trigger: str) -> Notification:
+def notification(delivery: Delivery | ClaimedDelivery, attempt: int, trigger: str) -> Notification:
     event = delivery.event
     return Notification(
         delivery_id=delivery.id,
@@ -99,74 +155,99 @@ def notification(delivery: Delivery, attempt: int, trigger: str) -> Notification
     )
 
 
-def target(delivery: Delivery) -> WebhookTarget | EmailTarget:
-    subscription, recipient = delivery.subscription, delivery.recipient
-    if recipient is not None:
-        return EmailTarget(recipient.email, recipient.id, subscription.application.name)
-    secrets = tuple(secret.secret for secret in subscription.secrets.all())
-    return WebhookTarget(subscription.url, secrets, subscription.headers)
-
-
 def attempt_timeout(lane: str) -> timedelta:
     """The deadline of one whole attempt."""
     return settings.WEBHOOK_TIMEOUT if lane == Channel.WEBHOOK else timedelta(seconds=settings.EMAIL_TIMEOUT)
 
 
-def claim(
-    lane: str, now: datetime, *, limit: int, share: int, in_flight: Sequence[Claim] = ()
-) -> list[Claim]:
-    """Take up to `limit` due deliveries, the longest waiting first.
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much to claim: `limit` in all, `share` of one subscription, nothing of those that are `full`.
 
-    With those in flight, at most `share` of one subscription; one of a subscription that fails, and at most
-    `share` of all that fail together. Whoever is passed over pays nothing for it.
+    Of each subscription that fails it is one, to find out whether it has recovered, and `probes` of these in all.
     """
+
+    limit: int
+    share: int
+    full: Collection[UUID] = ()
+    probes: int = 1000
+
+
+def claim(lane: str, now: datetime, limits: Limits) -> list[Claim]:
+    """Take what has been due for longest, within the limits. Whoever is passed over pays nothing for it."""
+    return claim_among(FRONT, lane, now, limits)
+
+
+def claim_past_the_front(lane: str, now: datetime, limits: Limits) -> list[Claim]:
+    """Take of each subscription what has been due for longest: no backlog hides another. Slower than `claim`."""
+    return claim_among(PAST_THE_FRONT, lane, now, limits)
+
+
+def claim_among(candidates: str, lane: str, now: datetime, limits: Limits) -> list[Claim]:
     lease_id = uuid4()
-    counts = Counter(one.delivery.subscription_id for one in in_flight)
-    probes = {one.delivery.subscription_id for one in in_flight if one.is_probe}
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(
-            CLAIM,
-            {
-                "lane": lane,
-                "now": now,
-                "full": list({id for id, count in counts.items() if count >= share} | probes),
-                "in_flight": json.dumps({str(id): count for id, count in counts.items()}),
-                "room_for_probes": max(share - len(probes), 0),
-                "candidates": max(CANDIDATES, limit),
-                "share": share,
-                "limit": limit,
-                "until": now + attempt_timeout(lane) + LEASE_MARGIN,
-                "lease": lease_id,
-            },
+    parameters: dict[str, Any] = {
+        "lane": lane,
+        "now": now,
+        "limit": limits.limit,
+        "share": limits.share,
+        "full": list(limits.full),
+        "probes": limits.probes,
+        "candidates": CANDIDATES,
+        "until": now + attempt_timeout(lane) + LEASE_MARGIN,
+        "lease": lease_id,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(CLAIM.format(candidates=candidates), parameters)
+        rows = sorted(cursor.fetchall(), key=lambda row: row[6])
+    return claims(lane, rows, lease_id, now) if rows else []
+
+
+def claims(lane: str, rows: list[Any], lease_id: UUID, now: datetime) -> list[Claim]:
+    """The claimed rows with all that sending them needs, in a fixed number of queries."""
+    events = events_of({row[1] for row in rows})
+    subscriptions = subscriptions_of({row[2] for row in rows}, now)
+    recipients = (
+        Recipient.objects.in_bulk({row[3] for row in rows if row[3]}) if lane == Channel.EMAIL else {}
+    )
+    webhooks = {id: webhook_target(subscription) for id, subscription in subscriptions.items()}
+    begin_by, found = now + LEASE_MARGIN / 2, []
+    for id, event_id, subscription_id, recipient_id, trigger, attempt_count, _, retry_requested in rows:
+        if subscription_id not in subscriptions:
+            continue
+        subscription, recipient = subscriptions[subscription_id], recipients.get(recipient_id)
+        delivery = ClaimedDelivery(
+            id, events[event_id], subscription, subscription_id, recipient, lane, trigger, attempt_count
         )
-        by_hand = dict(cursor.fetchall())
-    return [
-        Claim(delivery, lease_id, Trigger.MANUAL if by_hand[delivery.id] else delivery.trigger)
-        for delivery in load_readable(by_hand, now)
-    ]
+        target = email_target(subscription, recipient) if recipient else webhooks[subscription_id]
+        found.append(
+            Claim(delivery, lease_id, Trigger.MANUAL if retry_requested else trigger, target, begin_by)
+        )
+    return found
 
 
-def load_readable(ids: Collection[UUID], now: datetime) -> list[Delivery]:
+def events_of(ids: Collection[UUID]) -> Mapping[UUID, ClaimedEvent]:
+    with connection.cursor() as cursor:
+        cursor.execute(EVENTS, [list(ids)])
+        return {row[0]: ClaimedEvent(*row) for row in cursor.fetchall()}
+
+
+def subscriptions_of(ids: Collection[UUID], now: datetime) -> dict[UUID, Subscription]:
     """Without those whose secrets can't be decrypted: they wait, and hold up nobody, until the key is back."""
+    secrets = Prefetch("secrets", SigningSecret.objects.valid(now))
+    wanted = Subscription.objects.select_related("application").prefetch_related(secrets)
     try:
-        return load(ids, now)
-    except ValueError:
-        return [delivery for id in ids for delivery in load_one(id, now)]
-
-
-def load_one(id: UUID, now: datetime) -> list[Delivery]:
-    try:
-        return load([id], now)
+        return wanted.in_bulk(list(ids))
     except ValueError as reason:
-        log.error("delivery waits for an encryption key", delivery=str(id), reason=str(reason))
-        return []
+        if len(ids) > 1:
+            return {id: one for single in ids for id, one in subscriptions_of([single], now).items()}
+        log.error("subscription waits for an encryption key", subscription=str(*ids), reason=str(reason))
+        return {}
 
 
-def load(ids: Collection[UUID], now: datetime) -> list[Delivery]:
-    """The deliveries with all that sending needs, in a fixed number of queries."""
-    if not ids:
-        return []
-    secrets = Prefetch("subscription__secrets", SigningSecret.objects.valid(now))
-    related = ("event", "recipient", "subscription__application")
-    found = Delivery.objects.filter(id__in=ids).select_related(*related).prefetch_related(secrets)
-    return list(found.order_by("next_attempt_at"))
+def webhook_target(subscription: Subscription) -> WebhookTarget:
+    secrets = tuple(secret.secret for secret in subscription.secrets.all())
+    return WebhookTarget(subscription.url, secrets, subscription.headers)
+
+
+def email_target(subscription: Subscription, recipient: Recipient) -> EmailTarget:
+    return EmailTarget(recipient.email, recipient.id, subscription.application.name)

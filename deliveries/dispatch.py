@@ -5,8 +5,7 @@ never touch the database.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -15,20 +14,29 @@ from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from deliveries.channels import Report, email, webhook
-from deliveries.claiming import Claim, claim
+from deliveries.claiming import Claim, Limits, claim, claim_past_the_front
 from deliveries.confirming import send_confirmation_requests
 from deliveries.patience import patiently
-from deliveries.settling import Tried, hold, settle
+from deliveries.senders import Senders
+from deliveries.settling import Tried, hold, put_back_unsent, settle
 from deliveries.slots import slot
 from deliveries.stopping import stopping
 from deliveries.wakeup import wake
+from deliveries.windows import Windows
 from subscriptions.models import Channel
 
 SENDERS: dict[Channel, Callable[..., Report]] = {Channel.WEBHOOK: webhook.send, Channel.EMAIL: email.send}
-THREADS = {"webhook": 16, "email": 4}  # half of them for one subscription at most: one that hangs leaves room
+THREADS = {"webhook": 16, "email": 4}  # more take the interpreter from each other
+MOST_SLOW = {"webhook": 64, "email": 4}  # threads beside these, for attempts that take long
+CLAIMED = 256  # that wait in a drain at a time
+SHARE = 64  # of them, of one subscription
 LONGEST_DRAIN = timedelta(seconds=30)
 LONGEST_CONFIRMING = timedelta(seconds=10)  # before a drain of emails: notifications are due, too
-LOOK_AGAIN = timedelta(milliseconds=100)
+LOOK_AGAIN = 0.05  # seconds; for what has come due while others are in flight
+LOOK_PAST = 0.1  # seconds
+TOGETHER = 0.005  # seconds; to look at many results at a time costs less than at each
+SETTLE_AFTER = 0.1  # seconds
+SETTLE_AT = 128
 
 log = structlog.get_logger(__name__)
 
@@ -43,8 +51,8 @@ def drain(lane: str, clock: Callable[[], datetime] = timezone.now) -> int:
             return 0
         if lane == Channel.EMAIL:
             send_confirmation_requests(clock, over_after(LONGEST_CONFIRMING))
-        with ThreadPoolExecutor(THREADS[lane], thread_name_prefix=f"send-{lane}") as threads:
-            return Drain(lane, threads, clock).run()
+        with Senders(partial(send, clock=clock), f"send-{lane}").at_work() as senders:
+            return Drain(lane, senders, clock).run()
 
 
 def over_after(longest: timedelta) -> Callable[[], bool]:
@@ -56,77 +64,100 @@ def over_after(longest: timedelta) -> Callable[[], bool]:
 class Drain:
     """One run of the loop over one lane."""
 
-    def __init__(self, lane: str, threads: ThreadPoolExecutor, clock: Callable[[], datetime]) -> None:
+    def __init__(self, lane: str, senders: Senders[Claim, Tried], clock: Callable[[], datetime]) -> None:
         self.lane = lane
-        self.threads = threads
+        self.senders = senders
         self.clock = clock
         self.is_over = over_after(LONGEST_DRAIN)
-        self.looks_past_at = 0.0
-        self.under_way: dict[Future[Tried], Claim] = {}
+        self.windows = Windows(THREADS[lane], MOST_SLOW[lane])
+        self.look_at = self.look_past_at = self.settle_at = 0.0
+        self.tried: list[Tried] = []
         self.attempts = 0
 
     def run(self) -> int:
-        while self.claim_and_send() or self.under_way:
-            self.settle_done()
+        while self.claim_due() or self.windows.is_busy or self.tried:
+            self.hand_out()
+            self.collect()
+            if self.tried and self.is_time_to_settle():
+                self.settle()
         if self.is_over() and not stopping.is_set():
             wake([self.lane])
         return self.attempts
 
-    def claim_and_send(self) -> bool:
-        """Hand what is due to idle threads; returns whether anything was."""
+    def claim_due(self) -> bool:
+        """Take what is due, if there is room and it is time to look; returns whether anything was there."""
+        is_busy = self.windows.is_busy or self.tried
+        if is_busy and not self.is_over() and time.monotonic() < self.look_at:
+            return False
         try:
-            found = self.send_due()
-            if found and self.may_look_past():
-                self.send_due()
+            self.put_back_late()
+            if self.is_over() or self.windows.waiting > CLAIMED // 4:
+                return False
+            claims = self.claim()
         except (OperationalError, InterfaceError) as error:
-            if not self.under_way:
+            if not is_busy:
                 raise
             self.claim_no_more(error)
             return False
-        return found
-
-    def send_due(self) -> bool:
-        room = THREADS[self.lane] - len(self.under_way)
-        if self.is_over() or room == 0:
-            return False
-        share, in_flight = THREADS[self.lane] // 2, list(self.under_way.values())
-        claims = claim(self.lane, self.clock(), limit=room, share=share, in_flight=in_flight)
-        for one in claims:
-            if one.sendable:
-                self.under_way[self.threads.submit(send, one, self.clock)] = one
-        if unwanted := [one for one in claims if not one.sendable]:
-            hold(unwanted, self.clock())
+        self.look_at = time.monotonic() + (0 if len(claims) >= SHARE else LOOK_AGAIN)
         return bool(claims)
 
-    def may_look_past(self) -> bool:
-        """Now and then: a subscription with a long backlog must not hide the others, and passing it over is slow."""
-        if time.monotonic() < self.looks_past_at:
-            return False
-        self.looks_past_at = time.monotonic() + LOOK_AGAIN.total_seconds()
-        return True
+    def claim(self) -> list[Claim]:
+        limits = Limits(
+            limit=CLAIMED - self.windows.waiting,
+            share=SHARE,
+            full=self.windows.full(SHARE),
+            probes=self.windows.unproven_room,
+        )
+        claims = claim(self.lane, self.clock(), limits)
+        if len(claims) < limits.limit // 2 and time.monotonic() >= self.look_past_at:
+            self.look_past_at = time.monotonic() + LOOK_PAST
+            claims += claim_past_the_front(self.lane, self.clock(), limits)
+        if unwanted := [one for one in claims if not one.sendable]:
+            hold(unwanted, self.clock())
+        self.windows.add(one for one in claims if one.sendable)
+        return claims
+
+    def put_back_late(self) -> None:
+        """What waited so long that its lease would be too short for an attempt; at the end, all that waits."""
+        now, over = self.clock(), self.is_over()
+        if late := self.windows.give_back(lambda one: not over and one.begin_by > now):
+            put_back_unsent(late)
+
+    def hand_out(self) -> None:
+        self.windows.hand_out(self.senders.put, time.monotonic())
+        self.senders.be(min(THREADS[self.lane], self.windows.in_flight.total()) + len(self.windows.slow))
 
     def claim_no_more(self, error: Exception) -> None:
         """What was sent is known only here; it is to be settled when the database is back."""
         log.warning("claiming waits for the database", lane=self.lane, reason=str(error).strip())
         self.is_over = lambda: True
 
-    def settle_done(self) -> None:
-        done, _ = wait(self.under_way, timeout=LOOK_AGAIN.total_seconds(), return_when=FIRST_COMPLETED)
-        if done:
-            patiently(partial(self.settle, [future.result() for future in done]))
-            self.attempts += len(done)
-        for future in done:
-            del self.under_way[future]
+    def collect(self) -> None:
+        if len(self.windows.quick) > THREADS[self.lane] // 2:
+            time.sleep(TOGETHER)
+        for one in self.senders.results(TOGETHER if self.tried else LOOK_AGAIN):
+            if not self.tried:
+                self.settle_at = time.monotonic() + SETTLE_AFTER
+            self.tried.append(one)
+            self.windows.back(one.claim, one.report.succeeded)
 
-    def settle(self, tried: Sequence[Tried]) -> None:
-        settle(tried, self.clock())
+    def is_time_to_settle(self) -> bool:
+        return (
+            len(self.tried) >= SETTLE_AT or time.monotonic() >= self.settle_at or not self.windows.in_flight
+        )
+
+    def settle(self) -> None:
+        tried, self.tried = self.tried, []
+        patiently(lambda: settle(tried, self.clock()))
+        self.attempts += len(tried)
 
 
 def send(one: Claim, clock: Callable[[], datetime]) -> Tried:
     """Make the attempt. Whatever goes wrong is a failed attempt, never an exception."""
     started_at, began = clock(), time.monotonic()
     try:
-        report = SENDERS[Channel(one.delivery.channel)](one.notification(), one.target(), started_at)
+        report = SENDERS[Channel(one.delivery.channel)](one.notification(), one.target, started_at)
     except Exception:
         log.exception("attempt broke", delivery=str(one.delivery.id))
         report = Report(

@@ -58,10 +58,12 @@ class Delivery(models.Model):
         CANCELLED = "cancelled"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    application = models.ForeignKey(Application, models.PROTECT, related_name="deliveries")
-    event = models.ForeignKey(Event, models.PROTECT, related_name="deliveries")
-    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="deliveries")
-    recipient = models.ForeignKey(Recipient, models.PROTECT, null=True, blank=True, related_name="deliveries")
+    application = models.ForeignKey(Application, models.PROTECT, related_name="deliveries", db_index=False)
+    event = models.ForeignKey(Event, models.PROTECT, related_name="deliveries", db_index=False)
+    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="deliveries", db_index=False)
+    recipient = models.ForeignKey(
+        Recipient, models.PROTECT, null=True, blank=True, related_name="deliveries", db_index=False
+    )
     channel = models.CharField(max_length=7, choices=Channel.choices)
     status = models.CharField(max_length=9, choices=Status.choices, default=Status.PENDING)
     trigger = models.CharField(max_length=9, choices=Trigger.choices, default=Trigger.SCHEDULED)
@@ -85,9 +87,9 @@ class Delivery(models.Model):
                 condition=models.Q(status="pending"),
             ),
             models.Index(
-                fields=["channel", "leased_until"],
-                name="delivery_leased",
-                condition=models.Q(status="pending", leased_until__isnull=False),
+                fields=["channel", "subscription", "next_attempt_at"],
+                name="delivery_due_by_subscription",
+                condition=models.Q(status="pending"),
             ),
             models.Index(
                 fields=["subscription"],
@@ -95,9 +97,18 @@ class Delivery(models.Model):
                 condition=models.Q(status__in=["pending", "held"]),
             ),
             models.Index(fields=["application", "-id"], name="delivery_by_application"),
-            models.Index(fields=["application", "status", "-id"], name="delivery_by_status"),
+            models.Index(
+                fields=["application", "status", "-id"],
+                name="delivery_by_status",
+                condition=~models.Q(status="succeeded"),
+            ),
             models.Index(fields=["subscription", "-id"], name="delivery_by_subscription"),
             models.Index(fields=["event", "-id"], name="delivery_by_event"),
+            models.Index(
+                fields=["recipient"],
+                name="delivery_by_recipient",
+                condition=models.Q(recipient__isnull=False),
+            ),
         ]
         constraints = [
             models.CheckConstraint(
@@ -123,13 +134,13 @@ class Delivery(models.Model):
     def next_trigger(self) -> str:
         return Trigger.MANUAL if self.retry_requested else self.trigger
 
-    @property
-    def schedule(self) -> list[timedelta]:
-        """The waits between attempts, before jitter."""
-        if self.channel == Channel.EMAIL:
-            return settings.EMAIL_RETRY_SCHEDULE
-        own = self.subscription.retry_schedule
-        return settings.RETRY_SCHEDULE if own is None else [timedelta(seconds=wait) for wait in own]
+
+def schedule_of(channel: str, subscription: Subscription) -> list[timedelta]:
+    """The waits between attempts, before jitter."""
+    if channel == Channel.EMAIL:
+        return settings.EMAIL_RETRY_SCHEDULE
+    own = subscription.retry_schedule
+    return settings.RETRY_SCHEDULE if own is None else [timedelta(seconds=wait) for wait in own]
 
 
 class Attempt(models.Model):
@@ -143,7 +154,7 @@ class Attempt(models.Model):
         FAILED = "failed"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    delivery = models.ForeignKey(Delivery, models.PROTECT, related_name="attempts")
+    delivery = models.ForeignKey(Delivery, models.PROTECT, related_name="attempts", db_index=False)
     number = models.PositiveIntegerField()
     trigger = models.CharField(max_length=9, choices=Trigger.choices)
     started_at = models.DateTimeField()

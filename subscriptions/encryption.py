@@ -1,6 +1,6 @@
 """What must not be read from a copy of the database: signing secrets and custom headers."""
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -14,6 +14,12 @@ def key_ring() -> MultiFernet:
     return MultiFernet([Fernet(key) for key in settings.ENCRYPTION_KEYS])
 
 
+@lru_cache(maxsize=4096)
+def decrypted(value: str) -> str:
+    """Remembered: a busy worker needs the same few secrets again and again. Raises InvalidToken."""
+    return key_ring().decrypt(value).decode()
+
+
 class EncryptedTextField(models.TextField):
     """Text that is encrypted on its way into the database and decrypted on its way out."""
 
@@ -25,7 +31,7 @@ class EncryptedTextField(models.TextField):
         if value is None:
             return None
         try:
-            return key_ring().decrypt(value).decode()
+            return decrypted(value)
         except InvalidToken:
             raise ValueError(
                 f"{self.model._meta.label}.{self.name} was encrypted with a key that ENCRYPTION_KEYS no longer has; "

@@ -13,7 +13,7 @@ from django_q.signing import SignedPackage
 from deliveries import broker as broker_module
 from deliveries import lifecycle
 from deliveries.broker import ClockBroker, next_due
-from deliveries.claiming import claim
+from deliveries.claiming import Limits, claim
 from deliveries.models import Delivery
 from deliveries.publishing import publish
 from deliveries.slots import free_slots, slot
@@ -71,7 +71,7 @@ def test_a_person_who_is_to_be_asked_is_work_for_the_lane_of_emails(owner, broke
 def test_what_a_worker_holds_is_due_again_when_its_lease_ends(owner, broker):
     factories.webhook(owner)
     user_created(owner)
-    claim("webhook", timezone.now(), limit=1, share=1)
+    claim("webhook", timezone.now(), Limits(limit=1, share=1))
     assert broker.dequeue() is None
 
     Delivery.objects.update(leased_until=timezone.now())

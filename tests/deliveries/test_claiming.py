@@ -6,7 +6,7 @@ from cryptography.fernet import Fernet
 from django.db import connection
 
 from deliveries import lifecycle
-from deliveries.claiming import Claim, claim
+from deliveries.claiming import Claim, Limits, claim, claim_past_the_front
 from deliveries.models import Delivery
 from deliveries.publishing import Change, publish, publish_many
 from subscriptions.models import SigningSecret, Subscription
@@ -33,8 +33,12 @@ def users_created(owner, count: int = 1) -> None:
     publish_many([change] * count, Clock().now - timedelta(minutes=1))
 
 
-def take(clock: Clock, *in_flight: Claim, limit: int = 16, share: int = SHARE) -> list[Claim]:
-    return claim("webhook", clock(), limit=limit, share=share, in_flight=in_flight)
+def take(clock: Clock, limit: int = 16, share: int = SHARE, **limits) -> list[Claim]:
+    return claim("webhook", clock(), Limits(limit=limit, share=share, **limits))
+
+
+def lease_end(one: Claim):
+    return Delivery.objects.get(pk=one.delivery.id).leased_until
 
 
 def counts(claims: list[Claim]) -> dict[Subscription, int]:
@@ -49,20 +53,20 @@ def test_a_claim_takes_what_is_due_the_longest_waiting_first(owner, clock):
         due_at = clock() + timedelta(seconds=seconds)
         Delivery.objects.filter(pk=delivery.pk).update(next_attempt_at=due_at)
 
-    assert [one.delivery for one in take(clock)] == [first, second]
+    assert [one.delivery.id for one in take(clock)] == [first.id, second.id]
 
 
 def test_what_one_worker_has_claimed_no_other_gets_until_the_lease_ends(owner, clock, settings):
     factories.webhook(owner)
     users_created(owner)
     [mine] = take(clock)
-    assert mine.delivery.leased_until - clock() > settings.WEBHOOK_TIMEOUT
+    assert lease_end(mine) - mine.begin_by > settings.WEBHOOK_TIMEOUT
 
     assert take(clock) == []
-    clock.forward_to(mine.delivery.leased_until)
+    clock.forward_to(lease_end(mine))
     [theirs] = take(clock)
 
-    assert theirs.delivery == mine.delivery
+    assert theirs.delivery.id == mine.delivery.id
     assert theirs.lease_id != mine.lease_id
 
 
@@ -72,7 +76,7 @@ def test_a_retry_by_hand_is_claimed_as_such_once(owner, clock):
     lifecycle.retry(Delivery.objects.get(), clock())
 
     [by_hand] = take(clock)
-    clock.forward_to(by_hand.delivery.leased_until)
+    clock.forward_to(lease_end(by_hand))
     [again] = take(clock)
 
     assert (by_hand.trigger, again.trigger) == ("manual", "scheduled")
@@ -83,32 +87,41 @@ def test_a_claim_of_the_other_channel_is_left_alone(owner, clock):
     users_created(owner)
 
     assert take(clock) == []
-    assert len(claim("email", clock(), limit=4, share=2)) == 1
+    assert len(claim("email", clock(), Limits(limit=4, share=2))) == 1
 
 
-def test_no_subscription_gets_more_than_its_share_however_often_is_claimed(owner, clock):
+def test_no_subscription_gets_more_than_its_share_of_a_claim(owner, clock):
     greedy = factories.webhook(owner)
     users_created(owner, 30)
 
-    first = take(clock)
-    assert counts(first) == {greedy: SHARE}
-    assert take(clock, *first) == []
-
-    still_in_flight = first[1:]
-    assert len(take(clock, *still_in_flight)) == 1
+    assert counts(take(clock)) == {greedy: SHARE}
+    assert take(clock, full=[greedy.id]) == []
 
 
-def test_what_waits_behind_a_share_that_is_used_up_is_claimed(owner, clock):
+@pytest.mark.parametrize("backlog", [600, 3])
+def test_no_backlog_hides_what_waits_behind_it(owner, clock, backlog):
     greedy = factories.webhook(owner)
-    users_created(owner, 600)
+    users_created(owner, backlog)
     patient = factories.webhook(owner)
     users_created(owner, 3)
 
-    first = take(clock)
-    second = take(clock, *first, limit=8)
+    past = claim_past_the_front("webhook", clock(), Limits(limit=16, share=SHARE, full=[greedy.id]))
 
-    assert counts(first) == {greedy: SHARE}
-    assert counts(second) == {patient: 3}
+    assert counts(past) == {patient: 3}
+
+
+def test_past_the_front_are_the_same_rules_as_at_it(owner, clock):
+    factories.webhook(owner, failing_since=clock())
+    users_created(owner, 20)
+    due_later = factories.webhook(owner)
+    factories.confirmed_emails(owner)
+    users_created(owner, 20)
+    Delivery.objects.filter(subscription=due_later).update(next_attempt_at=clock() + timedelta(hours=1))
+
+    [probe] = claim_past_the_front("webhook", clock(), Limits(limit=16, share=SHARE))
+
+    assert probe.is_probe
+    assert claim_past_the_front("webhook", clock(), Limits(limit=16, share=SHARE, probes=0)) == []
 
 
 def test_a_subscription_that_fails_is_probed_with_one_attempt_at_a_time(owner, clock):
@@ -117,24 +130,24 @@ def test_a_subscription_that_fails_is_probed_with_one_attempt_at_a_time(owner, c
 
     [probe] = take(clock)
     assert probe.subscription == failing
-    assert take(clock, probe) == []
+    assert take(clock, full=[failing.id]) == []
 
     Subscription.objects.update(failing_since=None)
     assert len(take(clock)) == SHARE
 
 
-def test_many_failing_subscriptions_together_leave_half_of_the_threads_to_the_others(owner, clock):
+def test_many_failing_subscriptions_leave_room_for_the_others(owner, clock):
     for _ in range(12):
         factories.webhook(owner, failing_since=clock())
     users_created(owner, 50)
     healthy = factories.webhook(owner, types=["meter.created"])
     publish(owner, "meter.created", factories.example("meter.created"))
 
-    probes = take(clock)
-    assert len(probes) == SHARE
+    probes = take(clock, probes=8)
+    assert len(probes) == 8
     assert set(counts(probes).values()) == {1}
 
-    rest = take(clock, *probes, limit=8)
+    rest = claim_past_the_front("webhook", clock(), Limits(limit=16, share=SHARE, probes=0))
     assert counts(rest) == {healthy: 1}
 
 

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 
 from deliveries import lifecycle
 from deliveries.channels import Report
-from deliveries.claiming import Claim, claim
+from deliveries.claiming import Claim, Limits, claim
 from deliveries.confirming import send_confirmation_requests
 from deliveries.lifecycle import NotPossible
 from deliveries.models import Delivery
@@ -281,7 +281,7 @@ def test_a_publish_waits_for_a_pause_under_way_and_its_delivery_is_held(owner):
 def test_an_attempt_that_fails_while_a_pause_is_under_way_is_held_afterwards(owner):
     subscription = factories.webhook(owner)
     user_created(owner)
-    [under_way] = claim("webhook", timezone.now(), limit=1, share=1)
+    [under_way] = claim("webhook", timezone.now(), Limits(limit=1, share=1))
     failed = Tried(under_way, Report(False, "It answered 500."), timezone.now(), timedelta(seconds=1))
     settling = in_a_thread(lambda: settle([failed], timezone.now()))
 
@@ -336,7 +336,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(lane=st.sampled_from(["webhook", "email"]), limit=st.integers(1, 4))
     def claim(self, lane: str, limit: int) -> None:
-        for one in claim(lane, self.clock(), limit=limit, share=4):
+        for one in claim(lane, self.clock(), Limits(limit=limit, share=4)):
             assert one.delivery.id not in self.succeeded
             if one.sendable:
                 self.under_way.append(one)
@@ -439,7 +439,7 @@ class Life(RuleBasedStateMachine):
             lifecycle.confirm_recipient(recipient, self.clock())
         self.clock.forward(timedelta(days=2))
         for lane in ("webhook", "email"):
-            while claims := claim(lane, self.clock(), limit=16, share=8):
+            while claims := claim(lane, self.clock(), Limits(limit=16, share=8)):
                 hold([one for one in claims if not one.sendable], self.clock())
                 wanted = [one for one in claims if one.sendable]
                 settle([Tried(one, Report(True), self.clock(), timedelta(0)) for one in wanted], self.clock())

@@ -6,7 +6,7 @@ import pytest
 
 from deliveries import lifecycle
 from deliveries.channels import Report
-from deliveries.claiming import Claim, claim
+from deliveries.claiming import Claim, Limits, claim
 from deliveries.models import Attempt, Delivery
 from deliveries.publishing import publish
 from deliveries.settling import Tried, hold, settle
@@ -41,7 +41,7 @@ def user_created(owner) -> Delivery:
 
 
 def take(clock, lane: str = "webhook") -> list[Claim]:
-    return claim(lane, clock(), limit=16, share=8)
+    return claim(lane, clock(), Limits(limit=16, share=8))
 
 
 def take_one(clock, lane: str = "webhook") -> Claim:
@@ -179,7 +179,7 @@ def test_a_permanent_refusal_is_not_tried_again(owner, clock):
 def test_a_worker_that_comes_back_late_adds_its_attempt_and_changes_nothing_else(owner, clock, subscription):
     delivery = user_created(owner)
     late = take_one(clock)
-    clock.forward_to(late.delivery.leased_until)
+    clock.forward_to(Delivery.objects.get(pk=late.delivery.id).leased_until)
     current = take_one(clock)
 
     come_back(clock, late, report=FAILED)
@@ -194,7 +194,7 @@ def test_a_worker_that_comes_back_late_adds_its_attempt_and_changes_nothing_else
 def test_a_late_failure_does_not_undo_a_success(owner, clock, subscription):
     delivery = user_created(owner)
     late = take_one(clock)
-    clock.forward_to(late.delivery.leased_until)
+    clock.forward_to(Delivery.objects.get(pk=late.delivery.id).leased_until)
     come_back(clock, take_one(clock), report=SUCCEEDED)
 
     come_back(clock, late, report=FAILED)

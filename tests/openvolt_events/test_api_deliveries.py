@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from deliveries.channels import Report, Timings
-from deliveries.claiming import claim
+from deliveries.claiming import Limits, claim
 from deliveries.lifecycle import pause
 from deliveries.models import Attempt, Delivery
 from deliveries.publishing import publish
@@ -44,7 +44,7 @@ def finish(delivery, status):
 
 def attempt(report):
     """Make the attempt that is due, with this outcome."""
-    claimed = claim("webhook", timezone.now(), limit=1, share=1)
+    claimed = claim("webhook", timezone.now(), Limits(limit=1, share=1))
     settle([Tried(one, report, STARTED, timedelta(milliseconds=10.5)) for one in claimed], timezone.now())
 
 

@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
-from deliveries.claiming import claim
+from deliveries.claiming import Limits, claim
 from deliveries.lifecycle import confirm_recipient, unsubscribe_recipient
 from deliveries.models import ConfirmationRequest, Delivery
 from deliveries.publishing import publish
@@ -40,9 +40,9 @@ def created(api, body):
 def signing(owner):
     """The secrets that would sign the webhook of a new event now."""
     published(owner)
-    [claimed] = claim("webhook", timezone.now(), limit=1, share=1)
+    [claimed] = claim("webhook", timezone.now(), Limits(limit=1, share=1))
     Delivery.objects.all().delete()
-    return claimed.target().secrets  # type: ignore[union-attr]
+    return claimed.target.secrets  # type: ignore[union-attr]
 
 
 def published(owner, type="user.created"):

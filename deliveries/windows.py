@@ -1,0 +1,123 @@
+"""Which of the claimed deliveries go out now: one subscription can't hold up another.
+
+Each subscription has a window: how many of its attempts may be in flight at a time. It grows by one with each success
+and halves with each failure (AIMD). What is claimed beyond it waits here for a moment, then goes back at no cost.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from uuid import UUID
+
+from deliveries.claiming import Claim
+
+FIRST_SIZE = 4
+MOST_REMEMBERED = 10_000  # subscriptions whose sizes this process keeps from one drain to the next
+SLOW_AFTER = timedelta(seconds=1).total_seconds()
+
+sizes: dict[UUID, int] = {}
+
+
+def size_of(subscription_id: UUID) -> int:
+    return sizes.get(subscription_id, FIRST_SIZE)
+
+
+def is_proven(subscription_id: UUID) -> bool:
+    """Whether it has succeeded here, and not failed since."""
+    return size_of(subscription_id) > FIRST_SIZE
+
+
+class Windows:
+    """The claimed deliveries of one drain: those that wait, and those in flight.
+
+    Whoever is not proven has half of the `threads` at most, all together. An attempt that takes long is set aside: it
+    counts no more, and its thread is replaced, until there are `most_slow` of them.
+    """
+
+    def __init__(self, threads: int, most_slow: int) -> None:
+        self.widest = 2 * threads  # one for each thread, and one that is at hand when it has finished
+        self.room_for_unproven = threads // 2
+        self.most_slow = most_slow
+        self.queues: dict[UUID, deque[Claim]] = {}
+        self.waiting = 0
+        self.in_flight: Counter[UUID] = Counter()
+        self.quick: dict[UUID, tuple[float, UUID]] = {}
+        self.slow: set[UUID] = set()
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self.waiting or self.in_flight)
+
+    @property
+    def unproven_room(self) -> int:
+        """How many more attempts may go out to subscriptions that are not proven."""
+        unproven = sum(not is_proven(subscription_id) for _, subscription_id in self.quick.values())
+        return 0 if len(self.slow) >= self.most_slow else max(self.room_for_unproven - unproven, 0)
+
+    def full(self, most: int) -> list[UUID]:
+        """The subscriptions of which no more should be claimed: `most` are here, or as many as can go out soon."""
+        here = self.in_flight + Counter({id: len(queue) for id, queue in self.queues.items()})
+        return [id for id, count in here.items() if count >= (most if is_proven(id) else size_of(id))]
+
+    def add(self, claims: Iterable[Claim]) -> None:
+        for one in claims:
+            id = one.delivery.subscription_id
+            self.queues.setdefault(id, deque()).append(one)
+            self.waiting += 1
+            if one.is_probe:
+                sizes[id] = 1
+
+    def hand_out(self, send: Callable[[Claim], None], now: float) -> None:
+        """Give away what the windows let through, the subscriptions in turns. `now` is monotonic."""
+        self.set_aside_slow(now)
+        unproven_room, turns = self.unproven_room, deque(self.queues)
+        while turns and len(self.quick) < self.widest:
+            id = turns.popleft()
+            proven = is_proven(id)
+            if self.in_flight[id] >= size_of(id) or not (proven or unproven_room):
+                continue
+            send(self.take(id, now))
+            unproven_room -= not proven
+            if id in self.queues:
+                turns.append(id)
+
+    def set_aside_slow(self, now: float) -> None:
+        slow = []
+        for delivery_id, (since, _) in self.quick.items():
+            if now - since < SLOW_AFTER:
+                break  # they stand in the order in which they went out
+            slow.append(delivery_id)
+        for delivery_id in slow[: self.most_slow - len(self.slow)]:
+            del self.quick[delivery_id]
+            self.slow.add(delivery_id)
+
+    def take(self, id: UUID, now: float) -> Claim:
+        queue = self.queues[id]
+        one = queue.popleft()
+        if not queue:
+            del self.queues[id]
+        self.waiting -= 1
+        self.in_flight[id] += 1
+        self.quick[one.delivery.id] = now, id
+        return one
+
+    def back(self, one: Claim, succeeded: bool) -> None:
+        """An attempt has come to its end."""
+        id = one.delivery.subscription_id
+        self.in_flight[id] -= 1
+        if not self.in_flight[id]:
+            del self.in_flight[id]
+        self.quick.pop(one.delivery.id, None)
+        self.slow.discard(one.delivery.id)
+        if len(sizes) > MOST_REMEMBERED:
+            sizes.clear()
+        sizes[id] = min(size_of(id) + 1, self.widest) if succeeded else max(size_of(id) // 2, 1)
+
+    def give_back(self, is_wanted: Callable[[Claim], bool]) -> list[Claim]:
+        """Take out those that wait and are not wanted here any longer."""
+        unwanted = [one for queue in self.queues.values() for one in queue if not is_wanted(one)]
+        if unwanted:
+            kept = {id: deque(filter(is_wanted, queue)) for id, queue in self.queues.items()}
+            self.queues = {id: queue for id, queue in kept.items() if queue}
+            self.waiting -= len(unwanted)
+        return unwanted

@@ -1,0 +1,181 @@
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deliveries import windows
+from deliveries.windows import FIRST_SIZE, SLOW_AFTER, Windows
+
+THREADS, MOST_SLOW = 16, 64
+
+
+@dataclass
+class Delivery:
+    subscription_id: UUID
+    id: UUID = field(default_factory=uuid4)
+
+
+@dataclass
+class Claim:
+    """What of a claim the windows look at."""
+
+    delivery: Delivery
+    is_probe: bool = False
+
+
+@pytest.fixture(autouse=True)
+def new_process():
+    windows.sizes.clear()
+
+
+@pytest.fixture
+def drain():
+    return Windows(THREADS, MOST_SLOW)
+
+
+def claims(subscription: UUID, count: int, is_probe: bool = False) -> list[Claim]:
+    return [Claim(Delivery(subscription), is_probe) for _ in range(count)]
+
+
+def sent(drain: Windows, now: float = 0.0) -> list[Claim]:
+    out: list[Claim] = []
+    drain.hand_out(out.append, now)
+    return out
+
+
+def prove(drain: Windows, subscription: UUID) -> None:
+    """Let it succeed until it may have every thread."""
+    while windows.size_of(subscription) < drain.widest:
+        drain.add(claims(subscription, 1))
+        for one in sent(drain):
+            drain.back(one, succeeded=True)
+
+
+def test_a_new_subscription_begins_with_a_small_window_that_grows_with_success(drain):
+    subscription = uuid4()
+    drain.add(claims(subscription, 100))
+
+    first = sent(drain)
+    for one in first:
+        drain.back(one, succeeded=True)
+
+    assert len(first) == FIRST_SIZE
+    assert len(sent(drain)) == FIRST_SIZE + len(first)
+
+
+def test_a_failure_halves_the_window(drain):
+    subscription = uuid4()
+    prove(drain, subscription)
+    drain.add(claims(subscription, 100))
+    [first, *_] = sent(drain)
+
+    drain.back(first, succeeded=False)
+
+    assert windows.size_of(subscription) == drain.widest // 2
+
+
+def test_a_subscription_that_fails_has_one_attempt_at_a_time(drain):
+    subscription = uuid4()
+    drain.add(claims(subscription, 5, is_probe=True))
+
+    assert len(sent(drain)) == 1
+    assert sent(drain) == []
+
+
+def test_those_that_are_not_proven_leave_half_of_the_threads_to_the_others(drain):
+    proven = uuid4()
+    prove(drain, proven)
+    for _ in range(20):
+        drain.add(claims(uuid4(), 5))
+    drain.add(claims(proven, 100))
+
+    out = sent(drain)
+
+    assert sum(one.delivery.subscription_id != proven for one in out) == THREADS // 2
+    assert len(out) == drain.widest
+
+
+def test_the_subscriptions_take_turns(drain):
+    greedy, modest = uuid4(), uuid4()
+    prove(drain, greedy)
+    prove(drain, modest)
+    drain.add(claims(greedy, 200))
+    drain.add(claims(modest, 4))
+
+    assert sum(one.delivery.subscription_id == modest for one in sent(drain)) == 4
+
+
+def test_what_takes_long_is_set_aside_and_makes_room(drain):
+    for _ in range(50):
+        drain.add(claims(uuid4(), 1))
+    hanging = sent(drain)
+
+    assert sent(drain, now=SLOW_AFTER / 2) == []
+    others = sent(drain, now=SLOW_AFTER)
+
+    assert len(hanging) == len(others) == THREADS // 2
+    assert len(drain.slow) == len(hanging)
+
+
+def test_there_is_an_end_to_setting_aside(drain):
+    for _ in range(200):
+        drain.add(claims(uuid4(), 1))
+    for second in range(20):
+        sent(drain, now=second * SLOW_AFTER)
+
+    assert len(drain.slow) == MOST_SLOW
+    assert drain.in_flight.total() <= MOST_SLOW + THREADS // 2
+
+
+def test_no_more_is_claimed_of_a_subscription_than_can_go_out_soon(drain):
+    new, proven, failing = uuid4(), uuid4(), uuid4()
+    prove(drain, proven)
+    drain.add(claims(new, FIRST_SIZE))
+    drain.add(claims(proven, 63))
+    drain.add(claims(failing, 1, is_probe=True))
+
+    assert set(drain.full(64)) == {new, failing}
+    drain.add(claims(proven, 1))
+    assert set(drain.full(64)) == {new, failing, proven}
+
+
+def test_what_waits_too_long_goes_back_and_the_rest_stays(drain):
+    kept, late = claims(uuid4(), 3), claims(uuid4(), 2)
+    drain.add([*kept, *late])
+
+    assert drain.give_back(lambda one: one in kept) == late
+    assert sent(drain) == kept
+    assert not drain.waiting
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["add", "send", "succeed", "fail", "wait"]), st.integers(0, 4)), max_size=80
+    )
+)
+def test_whatever_happens_nothing_is_sent_twice_or_forgotten(steps):
+    windows.sizes.clear()
+    drain, subscriptions, now = Windows(4, 4), [uuid4() for _ in range(5)], 0.0
+    added: list[Claim] = []
+    out: list[Claim] = []
+    done: list[Claim] = []
+
+    for step, which in steps:
+        if step == "add":
+            new = claims(subscriptions[which], 3)
+            added += new
+            drain.add(new)
+        elif step == "wait":
+            now += SLOW_AFTER
+        elif step == "send":
+            out += sent(drain, now)
+        elif which < len(out):
+            done.append(out.pop(which))
+            drain.back(done[-1], step == "succeed")
+
+        assert drain.in_flight.total() == len(out) == len(drain.quick) + len(drain.slow)
+        assert drain.waiting + len(out) + len(done) == len(added)
+        assert len(drain.quick) <= drain.widest
+        assert len(drain.slow) <= drain.most_slow
