@@ -1,4 +1,4 @@
-from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
@@ -6,23 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deliveries import windows
+from deliveries.channels import WebhookTarget
+from deliveries.claiming import Claim, ClaimedDelivery, ClaimedEvent
+from deliveries.models import Trigger
 from deliveries.windows import FIRST_SIZE, SLOW_AFTER, Windows
+from subscriptions.models import Subscription
 
 THREADS, MOST_SLOW = 16, 64
-
-
-@dataclass
-class Delivery:
-    subscription_id: UUID
-    id: UUID = field(default_factory=uuid4)
-
-
-@dataclass
-class Claim:
-    """What of a claim the windows look at."""
-
-    delivery: Delivery
-    is_probe: bool = False
+NOW = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +26,17 @@ def drain():
     return Windows(THREADS, MOST_SLOW)
 
 
-def claims(subscription: UUID, count: int, is_probe: bool = False) -> list[Claim]:
-    return [Claim(Delivery(subscription), is_probe) for _ in range(count)]
+def claims(subscription_id: UUID, count: int, is_probe: bool = False) -> list[Claim]:
+    subscription = Subscription(id=subscription_id, failing_since=NOW if is_probe else None)
+    return [claim_of(subscription) for _ in range(count)]
+
+
+def claim_of(subscription: Subscription) -> Claim:
+    event = ClaimedEvent(uuid4(), "user.created", NOW, "{}")
+    delivery = ClaimedDelivery(
+        uuid4(), event, subscription, subscription.id, None, "webhook", Trigger.SCHEDULED, 0
+    )
+    return Claim(delivery, uuid4(), Trigger.SCHEDULED, WebhookTarget("http://127.0.0.1:9/", ()), NOW)
 
 
 def sent(drain: Windows, now: float = 0.0) -> list[Claim]:
