@@ -1,6 +1,7 @@
 """Every path that the service answers."""
 
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView, TemplateView
 
@@ -11,6 +12,7 @@ urlpatterns = [
     path("v1/", include("openvolt_events.api.urls")),
     path("docs/", TemplateView.as_view(template_name="docs.html"), name="docs"),
     path("recipients/", include("openvolt_events.recipients")),
+    path("favicon.ico", RedirectView.as_view(url=static("favicon.svg"))),
     path("admin/", admin.site.urls),
     path("healthz", healthz),
     path("readyz", readyz),
