@@ -39,7 +39,7 @@ from subscriptions.models import Recipient, Subscription
 OUR_HEADERS = {
     *("accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"),
     *("webhook-id", "webhook-timestamp", "webhook-signature"),
-    *("openvolt-event-id", "openvolt-attempt", "openvolt-trigger"),
+    *("openvolt-event-id", "openvolt-sequence", "openvolt-attempt", "openvolt-trigger"),
     *("date", "from", "message-id", "reply-to", "subject", "to"),
     *("auto-submitted", "list-id", "list-unsubscribe-post"),
 }
@@ -153,6 +153,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         column("application", link),
         "channel",
         "trigger",
+        "sequence",
         "attempt_count",
         column("next_attempt_at", next_attempt),
         column("retry_requested", yes_no),

@@ -20,6 +20,7 @@ from django_q.brokers.orm import ORM
 from django_q.signing import SignedPackage
 
 from deliveries.models import ConfirmationRequest, Delivery
+from deliveries.resting import next_due_beside, resting
 from deliveries.slots import free_slots
 from deliveries.stopping import stopping
 from deliveries.wakeup import NOTIFY_CHANNEL
@@ -100,9 +101,15 @@ def task(function: str, *args: str) -> str:
 
 
 def is_due(lane: str, now: datetime) -> bool:
-    if Delivery.objects.due(now).filter(channel=lane).exists():
+    if Delivery.objects.due(now).filter(channel=lane).exists() and is_due_beside_resting(lane, now):
         return True
     return lane == Channel.EMAIL and ConfirmationRequest.objects.filter(due_at__lte=now).exists()
+
+
+def is_due_beside_resting(lane: str, now: datetime) -> bool:
+    rests = resting(now)
+    due_at = next_due_beside(rests, lane, now) if rests else now
+    return due_at is not None and due_at <= now
 
 
 def next_due() -> datetime | None:
@@ -112,9 +119,14 @@ def next_due() -> datetime | None:
 
 def due_times() -> Iterator[datetime | None]:
     now = timezone.now()
+    rests = resting(now)
+    yield min(rests.values(), default=None)
     for lane in settings.DRAINS:
         pending = Delivery.objects.pending().filter(channel=lane)
-        yield pending.filter(leased_until=None).aggregate(at=Min("next_attempt_at"))["at"]
+        if rests:
+            yield next_due_beside(rests, lane, now)
+        else:
+            yield pending.filter(leased_until=None).aggregate(at=Min("next_attempt_at"))["at"]
         in_flight = pending.filter(next_attempt_at__lte=now, leased_until__gt=now)
         yield in_flight.aggregate(at=Min("leased_until"))["at"]
     yield ConfirmationRequest.objects.aggregate(at=Min("due_at"))["at"]

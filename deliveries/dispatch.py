@@ -5,9 +5,11 @@ never touch the database.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from uuid import UUID
 
 import structlog
 from django.db import InterfaceError, OperationalError
@@ -16,7 +18,9 @@ from django.utils import timezone
 from deliveries.channels import Report, email, webhook
 from deliveries.claiming import Claim, Limits, claim, claim_past_the_front
 from deliveries.confirming import send_confirmation_requests
+from deliveries.pacing import Pacing
 from deliveries.patience import patiently
+from deliveries.resting import resting
 from deliveries.senders import Senders
 from deliveries.settling import Tried, hold, put_back_unsent, settle
 from deliveries.slots import slot
@@ -51,8 +55,9 @@ def drain(lane: str, clock: Callable[[], datetime] = timezone.now) -> int:
             return 0
         if lane == Channel.EMAIL:
             send_confirmation_requests(clock, over_after(LONGEST_CONFIRMING))
-        with Senders(partial(send, clock=clock), f"send-{lane}").at_work() as senders:
-            return Drain(lane, senders, clock).run()
+        pacing = Pacing()
+        with Senders(partial(send, clock=clock, pacing=pacing), f"send-{lane}").at_work() as senders:
+            return Drain(lane, senders, clock, pacing).run()
 
 
 def over_after(longest: timedelta) -> Callable[[], bool]:
@@ -64,7 +69,14 @@ def over_after(longest: timedelta) -> Callable[[], bool]:
 class Drain:
     """One run of the loop over one lane."""
 
-    def __init__(self, lane: str, senders: Senders[Claim, Tried], clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        lane: str,
+        senders: Senders[Claim, Tried | Claim],
+        clock: Callable[[], datetime],
+        pacing: Pacing,
+    ) -> None:
+        self.pacing = pacing
         self.lane = lane
         self.senders = senders
         self.clock = clock
@@ -72,10 +84,12 @@ class Drain:
         self.windows = Windows(THREADS[lane], MOST_SLOW[lane])
         self.look_at = self.look_past_at = self.settle_at = 0.0
         self.tried: list[Tried] = []
+        self.unsent: list[Claim] = []
+        self.resting: Collection[UUID] = ()
         self.attempts = 0
 
     def run(self) -> int:
-        while self.claim_due() or self.windows.is_busy or self.tried:
+        while self.claim_due() or self.is_busy:
             self.hand_out()
             self.collect()
             if self.tried and self.is_time_to_settle():
@@ -84,9 +98,13 @@ class Drain:
             wake([self.lane])
         return self.attempts
 
+    @property
+    def is_busy(self) -> bool:
+        return bool(self.windows.is_busy or self.tried or self.unsent or self.pacing.waiting)
+
     def claim_due(self) -> bool:
         """Take what is due, if there is room and it is time to look; returns whether anything was there."""
-        is_busy = self.windows.is_busy or self.tried
+        is_busy = self.is_busy
         if is_busy and not self.is_over() and time.monotonic() < self.look_at:
             return False
         try:
@@ -103,28 +121,45 @@ class Drain:
         return bool(claims)
 
     def claim(self) -> list[Claim]:
+        self.resting = resting(self.clock()).keys()
         limits = Limits(
             limit=CLAIMED - self.windows.waiting,
             share=SHARE,
-            full=self.windows.full(SHARE),
+            full=[*self.windows.full(SHARE), *self.resting, *self.just_failed()],
             probes=self.windows.unproven_room,
         )
         claims = claim(self.lane, self.clock(), limits)
         if len(claims) < limits.limit // 2 and time.monotonic() >= self.look_past_at:
             self.look_past_at = time.monotonic() + LOOK_PAST
+            probed = [one.delivery.subscription_id for one in claims if one.is_probe]
+            limits = replace(limits, full=[*limits.full, *probed])
             claims += claim_past_the_front(self.lane, self.clock(), limits)
         if unwanted := [one for one in claims if not one.sendable]:
             hold(unwanted, self.clock())
-        self.windows.add(one for one in claims if one.sendable)
+        sendable = [one for one in claims if one.sendable]
+        self.windows.add(one for one in sendable if not one.subscription.rate_limit)
+        self.unsent += self.pacing.add([one for one in sendable if one.subscription.rate_limit])
         return claims
 
+    def just_failed(self) -> Iterable[UUID]:
+        """Those of whom it is decided only when they are settled whether they cool down."""
+        return (one.claim.delivery.subscription_id for one in self.tried if not one.report.succeeded)
+
     def put_back_late(self) -> None:
-        """What waited so long that its lease would be too short for an attempt; at the end, all that waits."""
-        now, over = self.clock(), self.is_over()
-        if late := self.windows.give_back(lambda one: not over and one.begin_by > now):
+        """What missed its moment, waits for too long, or rests by now; at the end, all that waits."""
+        late, self.unsent = self.unsent, []
+        late += self.windows.give_back(self.is_wanted)
+        late += self.pacing.give_back() if self.is_over() else []
+        if late:
             put_back_unsent(late)
 
+    def is_wanted(self, one: Claim) -> bool:
+        """Whether its lease is long enough for an attempt, and nothing has come between."""
+        rests = one.delivery.subscription_id in self.resting and one.is_probe
+        return one.begin_by > self.clock() and not (rests or self.is_over())
+
     def hand_out(self) -> None:
+        self.windows.add(self.pacing.ready(time.monotonic()))
         self.windows.hand_out(self.senders.put, time.monotonic())
         self.senders.be(min(THREADS[self.lane], self.windows.in_flight.total()) + len(self.windows.slow))
 
@@ -136,11 +171,20 @@ class Drain:
     def collect(self) -> None:
         if len(self.windows.quick) > THREADS[self.lane] // 2:
             time.sleep(TOGETHER)
-        for one in self.senders.results(TOGETHER if self.tried else LOOK_AGAIN):
+        patience = min(TOGETHER if self.tried else LOOK_AGAIN, self.pacing.wait(time.monotonic()))
+        for one in self.senders.results(patience):
+            if isinstance(one, Claim):
+                self.windows.came_back(one)
+                self.pacing.forget(one)
+                self.unsent.append(one)
+                continue
             if not self.tried:
                 self.settle_at = time.monotonic() + SETTLE_AFTER
             self.tried.append(one)
             self.windows.back(one.claim, one.report.succeeded)
+            answered = one.report.status_code is not None
+            self.windows.note_host(one.claim, answered, time.monotonic())
+            self.pacing.forget(one.claim)
 
     def is_time_to_settle(self) -> bool:
         return (
@@ -153,8 +197,10 @@ class Drain:
         self.attempts += len(tried)
 
 
-def send(one: Claim, clock: Callable[[], datetime]) -> Tried:
-    """Make the attempt. Whatever goes wrong is a failed attempt, never an exception."""
+def send(one: Claim, clock: Callable[[], datetime], pacing: Pacing) -> Tried | Claim:
+    """Make the attempt, or give the claim back when its moment has passed. A failure is never an exception."""
+    if not pacing.may_begin(one):
+        return one
     started_at, began = clock(), time.monotonic()
     try:
         report = SENDERS[Channel(one.delivery.channel)](one.notification(), one.target, started_at)

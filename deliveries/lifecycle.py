@@ -4,6 +4,7 @@ A change of a subscription's state locks its row FOR UPDATE: publishers, who loc
 Deliveries that a worker holds are left to it; settling looks at the subscription's state itself.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
+from django.db.models.functions import Lower
 
 from accounts.limits import check_room
 from deliveries.models import ConfirmationRequest, Delivery, Trigger
@@ -25,6 +27,10 @@ from deliveries.wakeup import wake
 from events.event_types import EVENT_TYPES
 from events.models import Event
 from subscriptions.models import EVERY_TYPE, Channel, Recipient, SigningSecret, Subscription
+
+STATE = ("status", "status_reason", "failing_since", "failure_count", "cooling_until")
+MOMENT = timedelta(microseconds=1)
+MOST_QUESTIONS = 5  # a day, whether an address may be sent the emails of one application
 
 
 class NotPossible(Exception):
@@ -84,7 +90,20 @@ def set_recipients(subscription: Subscription, emails: Iterable[str], now: datet
         back = [known[email] for email in wanted if email in known and known[email].removed_at is not None]
         Recipient.objects.filter(pk__in=[recipient.pk for recipient in back]).update(removed_at=None)
         unconfirmed = [recipient for recipient in back if recipient.status == Recipient.Status.UNCONFIRMED]
-        ask_to_confirm([*new, *unconfirmed], now)
+        ask_to_confirm(not_pestered(subscription.application_id, [*new, *unconfirmed], now), now)
+
+
+def not_pestered(application_id: UUID, recipients: Sequence[Recipient], now: datetime) -> list[Recipient]:
+    """Without the addresses that this application has asked often enough in the last day; they stay unconfirmed."""
+    recent = Q(due_at__isnull=False) | Q(sent_at__gt=now - timedelta(days=1))
+    asked = ConfirmationRequest.objects.filter(recent, recipient__subscription__application=application_id)
+    emails = [recipient.email.lower() for recipient in recipients]
+    times = Counter(
+        asked.annotate(address=Lower("recipient__email"))
+        .filter(address__in=emails)
+        .values_list("address", flat=True)
+    )
+    return [one for one in recipients if times[one.email.lower()] < MOST_QUESTIONS]
 
 
 def remove(recipients: Sequence[Recipient], now: datetime) -> None:
@@ -159,8 +178,9 @@ def resume(subscription: Subscription, now: datetime) -> Subscription:
     with transaction.atomic():
         subscription = lock(subscription.id)
         subscription.status, subscription.status_reason = Subscription.Status.ACTIVE, ""
-        subscription.failing_since = None
-        subscription.save(update_fields=["status", "status_reason", "failing_since", "updated_at"])
+        subscription.failing_since = subscription.cooling_until = None
+        subscription.failure_count = 0
+        subscription.save(update_fields=[*STATE, "updated_at"])
         release(Q(subscription=subscription), now)
     return subscription
 
@@ -207,11 +227,21 @@ def retry(delivery: Delivery, now: datetime) -> Delivery:
         refuse_retry(locked, subscription)
         locked.status = Delivery.Status.PENDING
         locked.retry_requested = True
-        locked.next_attempt_at = now
+        locked.next_attempt_at = first_in_line(subscription, now) if subscription.failing_since else now
         locked.finished_at = None
         locked.save(update_fields=["status", "retry_requested", "next_attempt_at", "finished_at"])
         wake([locked.channel])
     return locked
+
+
+def first_in_line(locked: Subscription, now: datetime) -> datetime:
+    """Of a subscription that fails one delivery at a time is tried; this makes it the next one, with no cool-down."""
+    if locked.cooling_until is not None:
+        locked.cooling_until = None
+        locked.save(update_fields=["cooling_until"])
+    first = Delivery.objects.filter(subscription=locked).pending().order_by("next_attempt_at").first()
+    at = first.next_attempt_at if first else None
+    return min(now, at - MOMENT) if at else now
 
 
 def refuse_retry(delivery: Delivery, subscription: Subscription) -> None:
@@ -251,8 +281,13 @@ def cancel(delivery: Delivery, now: datetime) -> Delivery:
 def replay(event: Event, subscription_ids: Sequence[UUID] | None, now: datetime) -> list[Delivery]:
     """Tell an old event again: new deliveries, to these subscriptions or to every active one that matches now.
 
-    For a named subscription that is paused or disabled they are held.
+    For a named subscription that is paused or disabled they are held. Raises NotPossible for a test.
     """
+    if event.test:
+        raise NotPossible(
+            "This event is a test, an example that nobody but its subscription should get. "
+            "Send another one: POST /v1/subscriptions/{id}/test."
+        )
     with transaction.atomic():
         subscriptions = replay_targets(event, subscription_ids)
         recipients = recipients_of(subscriptions)

@@ -42,6 +42,10 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Those whose next attempt should have begun and has not, the longest waiting first."""
         return self.pending().idle(now).filter(next_attempt_at__lte=now).order_by("next_attempt_at")
 
+    def waiting_for_a_worker(self, now: datetime) -> "DeliveryQuerySet":
+        """Those of the due that nothing but a worker can be waited for: their subscriptions have no limit, and work."""
+        return self.due(now).filter(subscription__failing_since=None, subscription__rate_limit=None)
+
 
 class Delivery(models.Model):
     """The duty to tell one subscription (for email: one recipient) of one event.
@@ -68,6 +72,12 @@ class Delivery(models.Model):
     status = models.CharField(max_length=9, choices=Status.choices, default=Status.PENDING)
     trigger = models.CharField(max_length=9, choices=Trigger.choices, default=Trigger.SCHEDULED)
     retry_requested = models.BooleanField(default=False, help_text="A person asked for the next attempt.")
+    sequence = models.PositiveBigIntegerField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Numbers what the subscription is told, without a gap; given when first claimed.",
+    )
     attempt_count = models.PositiveIntegerField(default=0)
     next_attempt_at = models.DateTimeField(null=True, blank=True)
     leased_until = models.DateTimeField(null=True, blank=True, editable=False)
@@ -133,6 +143,41 @@ class Delivery(models.Model):
     @property
     def next_trigger(self) -> str:
         return Trigger.MANUAL if self.retry_requested else self.trigger
+
+
+class SequenceCounter(models.Model):
+    """The last number that a subscription's deliveries have. Who gives numbers holds its row until the commit.
+
+    Without a foreign key in the database, whose check would wait for a pause that waits for the claim's rows.
+    """
+
+    subscription = models.OneToOneField(
+        Subscription, models.PROTECT, primary_key=True, related_name="sequence_counter", db_constraint=False
+    )
+    last = models.PositiveBigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.last} of {self.subscription_id}"
+
+
+class SequenceNumber(models.Model):
+    """Which delivery has which number among its subscription's: the other direction of `Delivery.sequence`.
+
+    The first claim of a delivery adds it, and nothing changes it. `manage.py reconcile` checks what a foreign key
+    would, which would cost each claim more than the number does.
+    """
+
+    pk = models.CompositePrimaryKey("subscription", "number")
+    subscription = models.ForeignKey(
+        Subscription, models.PROTECT, related_name="sequence", db_constraint=False, db_index=False
+    )
+    number = models.PositiveBigIntegerField()
+    delivery = models.ForeignKey(
+        Delivery, models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
+
+    def __str__(self) -> str:
+        return f"number {self.number} of {self.subscription_id}"
 
 
 def schedule_of(channel: str, subscription: Subscription) -> list[timedelta]:

@@ -19,6 +19,9 @@ from deliveries.models import Attempt, Delivery, Trigger
 from subscriptions.models import Channel, Recipient, Subscription
 
 JITTER = 0.2
+FAILURES_BEFORE_COOLING = 5
+SHORTEST_COOLING = timedelta(seconds=5)
+LONGEST_COOLING = timedelta(minutes=5)
 LONGEST_RETRY_AFTER = timedelta(hours=24)
 UNSTORABLE = (DataError, ValueError)  # ValueError: half a surrogate pair does not even reach the database
 SETTLED = {
@@ -117,7 +120,7 @@ def settle_together(tried: Sequence[Tried], now: datetime) -> None:
                 conclude(delivery, one, subscriptions, now)
         insert_attempts(attempts)
         write(deliveries.values())
-        note_health(tried, subscriptions)
+        note_health(tried, subscriptions, now)
         for gone in {one.claim.delivery.subscription_id for one in tried if one.report.gone}:
             disable_gone(subscriptions[gone], now)
 
@@ -251,17 +254,43 @@ def finish(delivery: LockedDelivery, status: str, now: datetime) -> None:
     delivery.finished_at = now
 
 
-def note_health(tried: Sequence[Tried], subscriptions: dict[UUID, Subscription]) -> None:
+def note_health(tried: Sequence[Tried], subscriptions: dict[UUID, Subscription], now: datetime) -> None:
     """A webhook subscription is failing from its first failed attempt until one succeeds."""
+    changed: dict[UUID, Subscription] = {}
     healthy = {one.claim.delivery.subscription_id for one in tried if one.report.succeeded}
     for one in tried:
         subscription = subscriptions.get(one.claim.delivery.subscription_id)
         if subscription is None or subscription.channel != Channel.WEBHOOK:
             continue
-        before = subscription.failing_since
-        subscription.failing_since = None if subscription.id in healthy else before or one.started_at
-        if subscription.failing_since != before:
-            subscription.save(update_fields=["failing_since"])
+        if subscription.id not in healthy:
+            note_failure(subscription, one, now)
+            changed[subscription.id] = subscription
+        elif subscription.failing_since is not None:
+            recover(subscription)
+            changed[subscription.id] = subscription
+    for subscription in changed.values():
+        subscription.save(update_fields=["failing_since", "failure_count", "cooling_until"])
+
+
+def recover(subscription: Subscription) -> None:
+    subscription.failing_since = subscription.cooling_until = None
+    subscription.failure_count = 0
+
+
+def note_failure(subscription: Subscription, one: Tried, now: datetime) -> None:
+    """After one that a person asked for, the others that they asked for follow at once."""
+    subscription.failing_since = subscription.failing_since or one.started_at
+    subscription.failure_count += 1
+    is_enough = subscription.failure_count >= FAILURES_BEFORE_COOLING
+    if is_enough and one.claim.trigger != Trigger.MANUAL and not subscription.is_cooling(now):
+        chance = random.random()  # noqa: S311 - spreads load, guards nothing
+        subscription.cooling_until = now + cooling(now - subscription.failing_since, chance)
+
+
+def cooling(failing: timedelta, chance: float) -> timedelta:
+    """How long no attempt is made: as long again as it has been failing, spread by ±20 % (`chance` from 0 to 1)."""
+    pause = min(max(failing, SHORTEST_COOLING), LONGEST_COOLING / (1 + JITTER))
+    return max(pause * (1 + JITTER * (2 * chance - 1)), SHORTEST_COOLING)
 
 
 def hold(claims: Sequence[Claim], now: datetime) -> None:

@@ -1,14 +1,19 @@
 """Which of the claimed deliveries go out now: one subscription can't hold up another.
 
 Each subscription has a window: how many of its attempts may be in flight at a time. It grows by one with each success
-and halves with each failure (AIMD). What is claimed beyond it waits here for a moment, then goes back at no cost.
+and halves with each failure (AIMD). Each host and port has one, too, for all that is sent there; it halves only when no
+answer comes, since one subscription's refusals say nothing about its neighbours. What is claimed beyond a window waits
+here for a moment, then goes back at no cost.
 """
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import lru_cache
+from urllib.parse import urlsplit
 from uuid import UUID
 
+from deliveries.channels import WebhookTarget
 from deliveries.claiming import Claim
 
 FIRST_SIZE = 4
@@ -16,6 +21,7 @@ MOST_REMEMBERED = 10_000  # subscriptions whose sizes this process keeps from on
 SLOW_AFTER = timedelta(seconds=1).total_seconds()
 
 sizes: dict[UUID, int] = {}
+host_sizes: dict[str, int] = {}
 
 
 def size_of(subscription_id: UUID) -> int:
@@ -25,6 +31,17 @@ def size_of(subscription_id: UUID) -> int:
 def is_proven(subscription_id: UUID) -> bool:
     """Whether it has succeeded here, and not failed since."""
     return size_of(subscription_id) > FIRST_SIZE
+
+
+@lru_cache(MOST_REMEMBERED)
+def host_of(url: str) -> str:
+    """The host and port of a webhook, as the URL names them."""
+    return urlsplit(url).netloc.lower()
+
+
+def destination(one: Claim) -> str:
+    """What an attempt shares a window with, beside its subscription. All emails go to one mail server: it has none."""
+    return host_of(one.target.url) if isinstance(one.target, WebhookTarget) else ""
 
 
 class Windows:
@@ -43,6 +60,8 @@ class Windows:
         self.in_flight: Counter[UUID] = Counter()
         self.quick: dict[UUID, tuple[float, UUID]] = {}
         self.slow: set[UUID] = set()
+        self.at_host: dict[str, set[UUID]] = {}
+        self.halved_at: dict[str, float] = {}
 
     @property
     def is_busy(self) -> bool:
@@ -76,10 +95,28 @@ class Windows:
             proven = is_proven(id)
             if self.in_flight[id] >= size_of(id) or not (proven or unproven_room):
                 continue
+            if not self.has_host_room(destination(self.queues[id][0]), proven):
+                continue
             send(self.take(id, now))
             unproven_room -= not proven
             if id in self.queues:
                 turns.append(id)
+
+    def has_host_room(self, host: str, proven: bool) -> bool:
+        """Whoever is proven does not wait for the attempts of others that hang at the same host."""
+        here = self.at_host.get(host, set())
+        count = len(here - self.slow) if proven and self.slow else len(here)
+        return not host or count < host_sizes.get(host, self.widest)
+
+    def note_host(self, one: Claim, answered: bool, now: float) -> None:
+        """What hung at the same time counts once: of these attempts none knew of the others."""
+        host = destination(one)
+        size = host_sizes.get(host, self.widest)
+        if answered and host in host_sizes:
+            host_sizes[host] = min(size + 1, self.widest)
+        elif not answered and now - self.halved_at.get(host, -SLOW_AFTER) >= SLOW_AFTER:
+            self.halved_at[host] = now
+            host_sizes[host] = max(size // 2, 1)
 
     def set_aside_slow(self, now: float) -> None:
         slow = []
@@ -99,19 +136,30 @@ class Windows:
         self.waiting -= 1
         self.in_flight[id] += 1
         self.quick[one.delivery.id] = now, id
+        self.at_host.setdefault(destination(one), set()).add(one.delivery.id)
         return one
 
     def back(self, one: Claim, succeeded: bool) -> None:
         """An attempt has come to its end."""
+        id = one.delivery.subscription_id
+        self.came_back(one)
+        if len(sizes) > MOST_REMEMBERED:
+            sizes.clear()
+            host_sizes.clear()
+        sizes[id] = min(size_of(id) + 1, self.widest) if succeeded else max(size_of(id) // 2, 1)
+
+    def came_back(self, one: Claim) -> None:
+        """It is in flight no more."""
         id = one.delivery.subscription_id
         self.in_flight[id] -= 1
         if not self.in_flight[id]:
             del self.in_flight[id]
         self.quick.pop(one.delivery.id, None)
         self.slow.discard(one.delivery.id)
-        if len(sizes) > MOST_REMEMBERED:
-            sizes.clear()
-        sizes[id] = min(size_of(id) + 1, self.widest) if succeeded else max(size_of(id) // 2, 1)
+        host = destination(one)
+        self.at_host[host].discard(one.delivery.id)
+        if not self.at_host[host]:
+            del self.at_host[host]
 
     def give_back(self, is_wanted: Callable[[Claim], bool]) -> list[Claim]:
         """Take out those that wait and are not wanted here any longer."""

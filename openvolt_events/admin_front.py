@@ -93,8 +93,9 @@ def count(queryset: QuerySet) -> Count:
 
 
 def oldest_due(now: datetime) -> Delivery | None:
-    """The delivery that has been due for the longest time; one look at the index for each lane."""
-    lanes = (Delivery.objects.due(now).filter(channel=lane).first() for lane in settings.DRAINS)
+    """The delivery that has waited for a worker for the longest time; one look at the index for each lane."""
+    waiting = Delivery.objects.waiting_for_a_worker(now)
+    lanes = (waiting.filter(channel=lane).first() for lane in settings.DRAINS)
     return min((one for one in lanes if one), key=lambda one: one.next_attempt_at or now, default=None)
 
 

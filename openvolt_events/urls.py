@@ -10,6 +10,8 @@ from openvolt_events.api.health import healthz, readyz
 urlpatterns = [
     path("", RedirectView.as_view(url="/docs/")),
     path("v1/", include("openvolt_events.api.urls")),
+    path("docs", RedirectView.as_view(url="/docs/")),
+    path("admin", RedirectView.as_view(url="/admin/")),
     path("docs/", TemplateView.as_view(template_name="docs.html"), name="docs"),
     path("recipients/", include("openvolt_events.recipients")),
     path("favicon.ico", RedirectView.as_view(url=static("favicon.svg"))),

@@ -9,7 +9,17 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
-from accounts.admin_columns import LONGEST_NAME, column, identity, json_document, lines, link, moment, state
+from accounts.admin_columns import (
+    LONGEST_NAME,
+    column,
+    identity,
+    json_document,
+    lines,
+    link,
+    moment,
+    plain,
+    state,
+)
 from accounts.admin_lists import ChosenFilter, CreatedFilter
 from accounts.admin_pages import ReadOnlyAdmin, ReadOnlyInline
 from subscriptions.models import Channel, Recipient, SigningSecret, Subscription
@@ -90,6 +100,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
         "condition",
         "status_reason",
         column("failing_since", moment),
+        column("cooling_until", moment),
         "channel",
         "url",
         column("event_types", lines),
@@ -97,6 +108,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
         column("metadata", json_document),
         "header_names",
         column("retry_schedule", lines, "own retry schedule, in seconds"),
+        column("rate_limit", plain, "limit, in deliveries a second"),
         column("created_at", moment, "created"),
         column("updated_at", moment, "updated"),
         column("deleted_at", moment, "deleted"),

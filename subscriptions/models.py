@@ -17,6 +17,7 @@ from accounts.models import Application
 from subscriptions.encryption import EncryptedTextField
 
 EVERY_TYPE = "*"
+HIGHEST_RATE = 1000  # deliveries a second that a subscription can be limited to
 
 
 class Channel(models.TextChoices):
@@ -37,6 +38,10 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
 
     def failing(self) -> "SubscriptionQuerySet":
         return self.existing().exclude(failing_since=None)
+
+    def cooling(self, now: datetime) -> "SubscriptionQuerySet":
+        """Those that have failed again and again, and are left alone for a while."""
+        return self.filter(cooling_until__gt=now)
 
 
 class Subscription(models.Model):
@@ -61,10 +66,19 @@ class Subscription(models.Model):
         blank=True,
         help_text="Waits between attempts in seconds; empty: the service's RETRY_SCHEDULE.",
     )
+    rate_limit = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="Attempts that may begin in any second; empty: no limit."
+    )
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.ACTIVE)
     status_reason = models.CharField(max_length=500, blank=True)
     failing_since = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="The first failed attempt since the last success."
+    )
+    failure_count = models.PositiveIntegerField(
+        default=0, editable=False, help_text="Failed attempts since the last success."
+    )
+    cooling_until = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="No attempt until then, and then one to find out."
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
@@ -85,6 +99,11 @@ class Subscription(models.Model):
                 name="subscription_failing",
                 condition=models.Q(deleted_at=None, failing_since__isnull=False),
             ),
+            models.Index(
+                fields=["cooling_until"],
+                name="subscription_cooling",
+                condition=models.Q(cooling_until__isnull=False),
+            ),
             GinIndex(fields=["event_types"], name="subscription_event_types"),
         ]
         constraints = [
@@ -95,6 +114,11 @@ class Subscription(models.Model):
             ),
             models.CheckConstraint(
                 name="subscription_has_event_types", condition=models.Q(event_types__len__gt=0)
+            ),
+            models.CheckConstraint(
+                name="subscription_rate_limit",
+                condition=models.Q(rate_limit=None)
+                | models.Q(channel="webhook", rate_limit__range=(1, HIGHEST_RATE)),
             ),
         ]
 
@@ -117,6 +141,23 @@ class Subscription(models.Model):
 
     def wants(self, event_type: str) -> bool:
         return EVERY_TYPE in self.event_types or event_type in self.event_types
+
+    def is_cooling(self, now: datetime) -> bool:
+        return self.cooling_until is not None and self.cooling_until > now
+
+
+class Pace(models.Model):
+    """When the next attempt of a subscription with a `rate_limit` may begin, by the database's clock.
+
+    Whoever takes moments to begin at holds the row until the commit. A table of its own, so that the subscription's
+    row, which publishers and settling lock, is left alone.
+    """
+
+    subscription = models.OneToOneField(Subscription, models.CASCADE, primary_key=True)
+    next_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"pace of {self.subscription_id}"
 
 
 def new_secret() -> str:

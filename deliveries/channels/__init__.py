@@ -1,7 +1,7 @@
 """The seam between telling and deciding.
 
 A channel tries once and reports what happened and whether trying again can help.
-When to try again, what the delivery's status becomes, and what is kept, is decided in `deliveries.dispatch`.
+When to try again, what the delivery's status becomes, and what is kept, is decided in `deliveries.settling`.
 """
 
 import json
@@ -20,7 +20,10 @@ def event_timestamp(moment: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What is told: one event to one subscription (contract, section 4). `payload` is JSON text as published."""
+    """What is told: one event to one subscription (contract, section 4). `payload` is JSON text as published.
+
+    `sequence` numbers what a subscription is told, without a gap; 0 for what was never claimed.
+    """
 
     delivery_id: UUID
     subscription_id: UUID
@@ -28,6 +31,7 @@ class Notification:
     event_type: str
     occurred_at: datetime
     payload: str
+    sequence: int = 0
     attempt: int = 1
     trigger: str = "scheduled"
     test: bool = False

@@ -89,6 +89,7 @@ def headers_of(
             signer(one).sign(delivery_id, moment, body.decode()) for one in secrets
         ),
         "openvolt-event-id": str(notification.event_id),
+        "openvolt-sequence": str(notification.sequence),
         "openvolt-attempt": str(notification.attempt),
         "openvolt-trigger": notification.trigger,
     }

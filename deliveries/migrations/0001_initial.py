@@ -59,6 +59,15 @@ class Migration(migrations.Migration):
                     "retry_requested",
                     models.BooleanField(default=False, help_text="A person asked for the next attempt."),
                 ),
+                (
+                    "sequence",
+                    models.PositiveBigIntegerField(
+                        blank=True,
+                        editable=False,
+                        help_text="Numbers what the subscription is told, without a gap; given when first claimed.",
+                        null=True,
+                    ),
+                ),
                 ("attempt_count", models.PositiveIntegerField(default=0)),
                 ("next_attempt_at", models.DateTimeField(blank=True, null=True)),
                 ("leased_until", models.DateTimeField(blank=True, editable=False, null=True)),
@@ -160,6 +169,60 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ("delivery", "number"),
             },
+        ),
+        migrations.CreateModel(
+            name="SequenceCounter",
+            fields=[
+                (
+                    "subscription",
+                    models.OneToOneField(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        related_name="sequence_counter",
+                        serialize=False,
+                        to="subscriptions.subscription",
+                    ),
+                ),
+                ("last", models.PositiveBigIntegerField()),
+            ],
+        ),
+        migrations.CreateModel(
+            name="SequenceNumber",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "subscription",
+                        "number",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("number", models.PositiveBigIntegerField()),
+                (
+                    "delivery",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="deliveries.delivery",
+                    ),
+                ),
+                (
+                    "subscription",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="sequence",
+                        to="subscriptions.subscription",
+                    ),
+                ),
+            ],
         ),
         migrations.CreateModel(
             name="Heartbeat",

@@ -16,6 +16,7 @@ from deliveries.channels import RESPONSE_LIMIT
 from deliveries.claiming import notification
 from deliveries.lifecycle import cancel, retry
 from deliveries.models import Attempt, Delivery, Trigger
+from deliveries.waiting import why_waiting
 from events.event_types import EVENT_TYPES
 from openvolt_events.api.authentication import HasApplicationKey, application_of
 from openvolt_events.api.fields import MomentFilter, Nothing, Timestamp
@@ -39,7 +40,7 @@ class DeliverySummary(serializers.ModelSerializer):
         model = Delivery
         fields: tuple[str, ...] = (
             *("id", "subscription_id", "event_id", "type", "channel", "recipient", "status", "trigger"),
-            *("test", "attempt_count", "next_attempt_at", "created_at", "finished_at"),
+            *("test", "sequence", "attempt_count", "next_attempt_at", "created_at", "finished_at"),
         )
         read_only_fields = fields
 
@@ -82,11 +83,17 @@ class AttemptOfDelivery(serializers.ModelSerializer):
 class WholeDelivery(DeliverySummary):
     """A delivery with its attempts, the oldest first."""
 
+    waiting = serializers.SerializerMethodField(
+        help_text="Why it waits; null when it is due later, or finished."
+    )
     attempts = serializers.SerializerMethodField()
 
     class Meta(DeliverySummary.Meta):
-        fields: tuple[str, ...] = (*DeliverySummary.Meta.fields, "attempts")
+        fields: tuple[str, ...] = (*DeliverySummary.Meta.fields, "waiting", "attempts")
         read_only_fields = fields
+
+    def get_waiting(self, delivery: Any) -> str | None:
+        return why_waiting(delivery, timezone.now())
 
     @extend_schema_field(AttemptOfDelivery(many=True))
     def get_attempts(self, delivery: Any) -> Any:
@@ -122,7 +129,7 @@ class SingleDelivery(OfApplication, generics.RetrieveAPIView, StrictView):
     newest = Attempt.objects.order_by("-number")[:MOST_ATTEMPTS]
 
     permission_classes = (HasApplicationKey,)
-    queryset = Delivery.objects.select_related("event", "recipient").prefetch_related(
+    queryset = Delivery.objects.select_related("event", "recipient", "subscription").prefetch_related(
         Prefetch("attempts", newest, to_attr="newest_attempts")
     )
     serializer_class = WholeDelivery

@@ -56,8 +56,12 @@ def worker(now: datetime) -> dict[str, Any]:
 
 
 def oldest_due(now: datetime) -> dict[str, Any]:
-    """How long the next attempt that is due has been waiting for a worker, in seconds."""
-    since = Delivery.objects.due(now).order_by().aggregate(since=Min("next_attempt_at"))["since"]
+    """How long the next attempt that is due has been waiting for a worker, in seconds.
+
+    Those of subscriptions that fail, or that have a limit, wait for that and for no worker.
+    """
+    waiting = Delivery.objects.waiting_for_a_worker(now).order_by()
+    since = waiting.aggregate(since=Min("next_attempt_at"))["since"]
     waits = now - since if since else None
     return {
         "ok": waits is None or waits <= LATE,

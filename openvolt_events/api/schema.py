@@ -67,6 +67,8 @@ HEADERS = {
     "webhook-timestamp": "Unix seconds of this attempt.",
     "webhook-signature": "Standard Webhooks: `v1,<base64 HMAC-SHA256>`, one for every secret that is valid now.",
     "openvolt-event-id": "The unique id of the event: `GET /v1/events/{id}`.",
+    "openvolt-sequence": "1, 2, 3 … for this subscription's deliveries, without a gap: who has every number has missed "
+    "nothing. Given at the first attempt and kept on retries, so that numbers may arrive out of order.",
     "openvolt-attempt": "1, 2, 3 …",
     "openvolt-trigger": "Why this attempt: `scheduled`, `manual`, `replay` or `test`.",
 }

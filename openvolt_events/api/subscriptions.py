@@ -48,12 +48,15 @@ from openvolt_events.api.problems import InvalidInput, error_at
 from openvolt_events.api.views import OfApplication, StrictList, StrictView, checked_input
 from subscriptions.addresses import AddressRefused, check_url
 from subscriptions.custom_headers import HeaderRefused, check_headers
-from subscriptions.models import EVERY_TYPE, Channel, Recipient, Subscription
+from subscriptions.models import EVERY_TYPE, HIGHEST_RATE, Channel, Recipient, Subscription
 
 MOST_METADATA_BYTES = 16 * 1024
 OVERLAP_SECONDS = 86400
 LONGEST_WAIT = int(settings.LONGEST_RETRIES.total_seconds())
-OF_CHANNEL = {Channel.WEBHOOK: {"url", "headers", "retry_schedule"}, Channel.EMAIL: {"recipients"}}
+OF_CHANNEL = {
+    Channel.WEBHOOK: {"url", "headers", "retry_schedule", "rate_limit"},
+    Channel.EMAIL: {"recipients"},
+}
 NEEDED = {Channel.WEBHOOK: "url", Channel.EMAIL: "recipients"}
 
 
@@ -65,7 +68,7 @@ class RecipientAnswer(serializers.ModelSerializer):
 
 
 class SubscriptionAnswer(serializers.ModelSerializer):
-    """A subscription. `url`, `headers` and `retry_schedule` are those of webhooks, `recipients` those of emails."""
+    """A subscription. `recipients` are those of emails; `url`, `headers`, `retry_schedule`, `rate_limit` webhooks'."""
 
     url = serializers.CharField(allow_null=True)
     headers = serializers.DictField(
@@ -81,7 +84,15 @@ class SubscriptionAnswer(serializers.ModelSerializer):
         model = Subscription
         fields: tuple[str, ...] = (
             *("id", "channel", "url", "recipients", "event_types", "description", "metadata", "headers"),
-            *("retry_schedule", "status", "status_reason", "failing_since", "created_at", "updated_at"),
+            *(
+                "retry_schedule",
+                "rate_limit",
+                "status",
+                "status_reason",
+                "failing_since",
+                "created_at",
+                "updated_at",
+            ),
         )
         read_only_fields = fields
 
@@ -117,7 +128,7 @@ class WebAddress(Text):
 
 
 class SubscriptionChanges(StrictSerializer):
-    """What can be changed: `url`, `headers` and `retry_schedule` by webhook only, `recipients` by email only."""
+    """What can be changed: `url`, `headers`, `retry_schedule`, `rate_limit` by webhook, `recipients` by email only."""
 
     url = WebAddress(max_length=2048, required=False)
     recipients = BoundedList(
@@ -154,6 +165,13 @@ class SubscriptionChanges(StrictSerializer):
         allow_null=True,
         max_length=settings.MAX_RETRY_STEPS,
         help_text="Waits between attempts in seconds, 14 days in all; null: the service's own.",
+    )
+    rate_limit = WholeNumber(
+        min_value=1,
+        max_value=HIGHEST_RATE,
+        required=False,
+        allow_null=True,
+        help_text="Deliveries a second, of which no second ever sees more; null: no limit.",
     )
 
     def validate_url(self, url: str) -> str:
@@ -270,7 +288,7 @@ def subscriptions_of(request: Request) -> QuerySet[Subscription]:
 
 
 def answer(request: Request, id: UUID) -> dict[str, Any]:
-    return dict(SubscriptionAnswer(subscriptions_of(request).get(id=id)).data)
+    return dict(SubscriptionAnswer(found(request, id)).data)
 
 
 @extend_schema_view(get=extend_schema(operation_id="list_subscriptions", summary="List subscriptions"))

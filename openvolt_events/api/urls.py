@@ -2,7 +2,16 @@
 
 from django.urls import path
 
-from openvolt_events.api import api_keys, applications, deliveries, event_types, events, schema, subscriptions
+from openvolt_events.api import (
+    api_keys,
+    applications,
+    deliveries,
+    event_types,
+    events,
+    schema,
+    sequence,
+    subscriptions,
+)
 
 urlpatterns = [
     path("openapi.json", schema.OpenApi.as_view()),
@@ -18,6 +27,7 @@ urlpatterns = [
     path("subscriptions/<uuid:id>/resume", subscriptions.ResumeSubscription.as_view()),
     path("subscriptions/<uuid:id>/secret", subscriptions.SubscriptionSecret.as_view()),
     path("subscriptions/<uuid:id>/rotate-secret", subscriptions.RotateSecret.as_view()),
+    path("subscriptions/<uuid:id>/sequence", sequence.SubscriptionSequence.as_view()),
     path("subscriptions/<uuid:id>/test", subscriptions.TestSubscription.as_view()),
     path("deliveries", deliveries.Deliveries.as_view()),
     path("deliveries/<uuid:id>", deliveries.SingleDelivery.as_view()),

@@ -10,7 +10,7 @@ from django.db import OperationalError
 
 from openvolt_events import env_files
 from openvolt_events.postgres import EmbeddedPostgres
-from openvolt_events.serve import choose_environment
+from openvolt_events.serve import OWNER_MARK, choose_environment
 
 VAR_DIR = Path(__file__).resolve().parent.parent.parent / "var"
 NOT_RUNNING = "The service is not running. Start it with `make run`, then try again."
@@ -25,6 +25,7 @@ def main() -> None:
     if not url:
         sys.exit(NOT_RUNNING)
     os.environ.update(choose_environment(os.environ, var, 0, EmbeddedPostgres(var)))
+    del os.environ[OWNER_MARK]  # a service that is started again ends what has it
     try:
         execute_from_command_line(["make load", "load", "--url", url, *others])
     except OperationalError:

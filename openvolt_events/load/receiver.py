@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -83,12 +83,17 @@ def found(header: re.Pattern[bytes], head: bytes) -> str:
 class Webhooks(asyncio.Protocol):
     """One connection: requests one after the other, each answered when its body is there."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, open_ones: set[Any]) -> None:
         self.ledger = ledger
+        self.open_ones = open_ones
         self.buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
+        self.open_ones.add(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.open_ones.discard(self.transport)
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -109,32 +114,62 @@ class Webhooks(asyncio.Protocol):
             self.transport.write(answer)
 
 
+class Door:
+    """Where webhooks come in. Shut, it is as if the receiver had died: connections are reset, new ones refused."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.connections: set[Any] = set()
+        self.port = 0  # any, at first; later the same again
+
+    async def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.server = await loop.create_server(
+            lambda: Webhooks(self.ledger, self.connections), "127.0.0.1", self.port, backlog=BACKLOG
+        )
+        self.port = self.server.sockets[0].getsockname()[1]
+
+    def shut(self) -> None:
+        self.server.close()
+        for connection in list(self.connections):
+            connection.abort()
+
+
 async def serve(control: Connection) -> None:
     """Tells its port, then obeys until it is told to stop, or its owner is gone."""
-    loop, ledger, stopped = asyncio.get_running_loop(), Ledger(), asyncio.Event()
-    server = await loop.create_server(lambda: Webhooks(ledger), "127.0.0.1", 0, backlog=BACKLOG)
-    loop.add_reader(control.fileno(), lambda: obey(control, ledger, stopped.set))
-    control.send(server.sockets[0].getsockname()[1])
-    await stopped.wait()
-    server.close()
+    loop, door, commands = asyncio.get_running_loop(), Door(Ledger()), asyncio.Queue[Sequence[Any]]()
+    await door.open()
+    loop.add_reader(control.fileno(), lambda: commands.put_nowait(received(control)))
+    control.send(door.port)
+    while (command := await commands.get())[0] != "stop":
+        control.send(await obey(command, door))
+    door.server.close()
 
 
-def obey(control: Connection, ledger: Ledger, stop: Callable[[], None]) -> None:
+def received(control: Connection) -> Sequence[Any]:
     try:
-        command, *arguments = control.recv()
+        command: Sequence[Any] = control.recv()
     except (EOFError, OSError):
-        command = "stop"
+        return ["stop"]
+    return command
+
+
+async def obey(command: Sequence[Any], door: Door) -> Any:
+    """Carry out one command, and return what it asks for."""
+    ledger = door.ledger
     match command:
-        case "stop":
-            stop()
-        case "accepted":
-            control.send(ledger.accepted[arguments[0]])
-        case "take":
+        case ["accepted", group]:
+            return ledger.accepted[group]
+        case ["take"]:
             taken, ledger.arrivals = ledger.arrivals, []
-            control.send([tuple(arrival) for arrival in taken])
-        case "conduct":
-            ledger.conducts[arguments[0]] = Conduct(*arguments[1])
-            control.send(None)
+            return [tuple(arrival) for arrival in taken]
+        case ["conduct", group, conduct]:
+            ledger.conducts[group] = Conduct(*conduct)
+        case ["die"]:
+            door.shut()
+        case ["rise"]:
+            await door.open()
+    return None
 
 
 class Receiver:
@@ -189,6 +224,13 @@ class Receiver:
     def accepted(self, group: str) -> int:
         """How many webhooks the group has accepted since the start."""
         return int(self.ask("accepted", group))
+
+    def die(self) -> None:
+        """Reset all connections and refuse new ones, until `rise`. What came before is remembered."""
+        self.ask("die")
+
+    def rise(self) -> None:
+        self.ask("rise")
 
     def take(self) -> Sequence[Arrival]:
         """All that came since the last time, in order."""

@@ -55,6 +55,14 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "rate_limit",
+                    models.PositiveSmallIntegerField(
+                        blank=True,
+                        help_text="Attempts that may begin in any second; empty: no limit.",
+                        null=True,
+                    ),
+                ),
+                (
                     "status",
                     models.CharField(
                         choices=[("active", "Active"), ("paused", "Paused"), ("disabled", "Disabled")],
@@ -69,6 +77,21 @@ class Migration(migrations.Migration):
                         blank=True,
                         editable=False,
                         help_text="The first failed attempt since the last success.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "failure_count",
+                    models.PositiveIntegerField(
+                        default=0, editable=False, help_text="Failed attempts since the last success."
+                    ),
+                ),
+                (
+                    "cooling_until",
+                    models.DateTimeField(
+                        blank=True,
+                        editable=False,
+                        help_text="No attempt until then, and then one to find out.",
                         null=True,
                     ),
                 ),
@@ -111,6 +134,21 @@ class Migration(migrations.Migration):
                         to="subscriptions.subscription",
                     ),
                 ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Pace",
+            fields=[
+                (
+                    "subscription",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        serialize=False,
+                        to="subscriptions.subscription",
+                    ),
+                ),
+                ("next_at", models.DateTimeField()),
             ],
         ),
         migrations.CreateModel(
@@ -171,6 +209,14 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="subscription",
+            index=models.Index(
+                condition=models.Q(("cooling_until__isnull", False)),
+                fields=["cooling_until"],
+                name="subscription_cooling",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="subscription",
             index=django.contrib.postgres.indexes.GinIndex(
                 fields=["event_types"], name="subscription_event_types"
             ),
@@ -190,6 +236,17 @@ class Migration(migrations.Migration):
             model_name="subscription",
             constraint=models.CheckConstraint(
                 condition=models.Q(("event_types__len__gt", 0)), name="subscription_has_event_types"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="subscription",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("rate_limit", None),
+                    models.Q(("channel", "webhook"), ("rate_limit__range", (1, 1000))),
+                    _connector="OR",
+                ),
+                name="subscription_rate_limit",
             ),
         ),
         migrations.AddConstraint(

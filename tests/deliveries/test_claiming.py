@@ -1,12 +1,15 @@
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import chain
 
 import pytest
 from cryptography.fernet import Fernet
-from django.db import connection
+from django.db import connection, transaction
 
 from deliveries import lifecycle
 from deliveries.claiming import Claim, Limits, claim, claim_past_the_front
+from deliveries.ledger import faults
 from deliveries.models import Delivery
 from deliveries.publishing import Change, publish, publish_many
 from subscriptions.models import SigningSecret, Subscription
@@ -190,6 +193,97 @@ def test_a_claim_among_many_deliveries_reads_only_what_is_due_first(owner, clock
 
     assert "Index Scan using delivery_due" in explain.plan
     assert "Seq Scan on deliveries_delivery" not in explain.plan
+
+
+def numbers(claims: list[Claim]) -> list[int]:
+    return [one.delivery.sequence for one in claims]
+
+
+def test_each_subscription_counts_its_own_deliveries_from_one_in_the_order_they_are_due(owner, clock):
+    first, second = factories.webhook(owner), factories.webhook(owner)
+    users_created(owner, 3)
+
+    claims = take(clock)
+
+    for subscription in (first, second):
+        own = [one for one in claims if one.subscription == subscription]
+        by_due_time = sorted(own, key=lambda one: one.delivery.id)
+        assert numbers(by_due_time) == [1, 2, 3]
+    assert [one.notification().sequence for one in claims] == numbers(claims)
+
+
+def test_the_next_claim_goes_on_counting_where_the_last_one_ended(owner, clock):
+    factories.webhook(owner)
+    users_created(owner, 5)
+
+    assert sorted(numbers(take(clock, limit=2))) == [1, 2]
+    assert sorted(numbers(take(clock))) == [3, 4, 5]
+
+
+def test_a_delivery_keeps_its_number_when_it_is_claimed_again(owner, clock):
+    factories.webhook(owner)
+    users_created(owner)
+    [before] = take(clock)
+    clock.forward_to(lease_end(before))
+    users_created(owner)
+
+    after = {one.delivery.id: one.delivery.sequence for one in take(clock)}
+
+    assert after.pop(before.delivery.id) == 1
+    assert list(after.values()) == [2]
+
+
+def test_what_is_never_claimed_gets_no_number(owner, clock):
+    factories.webhook(owner)
+    users_created(owner, 2)
+    cancelled = lifecycle.cancel(Delivery.objects.all()[0], clock())
+
+    assert numbers(take(clock)) == [1]
+    assert Delivery.objects.get(pk=cancelled.pk).sequence is None
+
+
+def test_a_replay_is_a_new_delivery_with_a_new_number(owner, clock):
+    factories.webhook(owner)
+    users_created(owner)
+    [first] = take(clock)
+
+    lifecycle.replay(Delivery.objects.get().event, None, clock() - timedelta(seconds=1))
+    [again] = take(clock)
+
+    assert again.delivery.id != first.delivery.id
+    assert numbers([first, again]) == [1, 2]
+
+
+def test_a_claim_that_is_rolled_back_uses_up_no_number(owner, clock):
+    factories.webhook(owner)
+    users_created(owner)
+    with transaction.atomic():
+        assert numbers(take(clock)) == [1]
+        transaction.set_rollback(True)
+
+    assert numbers(take(clock)) == [1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_claims_at_the_same_time_leave_no_gap_and_give_no_number_twice(owner, clock):
+    subscriptions = [factories.webhook(owner) for _ in range(5)]
+    users_created(owner, 40)
+
+    def claim_all() -> list[Claim]:
+        try:
+            return list(chain.from_iterable(iter(lambda: take(clock, limit=7, share=2), [])))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        claims = list(chain.from_iterable(pool.map(lambda _: claim_all(), range(4))))
+    claims += chain.from_iterable(iter(lambda: take(clock), []))
+
+    assert len(claims) == 200
+    for subscription in subscriptions:
+        own = [one for one in claims if one.subscription == subscription]
+        assert sorted(numbers(own)) == list(range(1, 41))
+    assert list(faults()) == []
 
 
 class Explain:

@@ -471,3 +471,24 @@ def test_who_unsubscribed_before_being_asked_is_not_asked():
     send_confirmation_requests(timezone.now)
 
     assert mail.outbox == []
+
+
+def test_an_address_is_not_pestered_with_questions_whether_it_may_be_sent_emails():
+    subscription = factories.emails(factories.application(), ["ann@example.org"])
+    for _ in range(10):
+        lifecycle.set_recipients(subscription, ["ben@example.org"], timezone.now())
+        lifecycle.set_recipients(subscription, ["ANN@example.org"], timezone.now())
+
+    send_confirmation_requests(timezone.now)
+
+    assert [message.to for message in mail.outbox] == [["ann@example.org"]] * 5
+
+
+def test_a_test_is_not_replayed_to_anybody():
+    subscription = factories.webhook(factories.application())
+    [delivery] = lifecycle.send_test(subscription, None, timezone.now())
+
+    with pytest.raises(NotPossible, match="is a test"):
+        lifecycle.replay(delivery.event, None, timezone.now())
+
+    assert Delivery.objects.count() == 1

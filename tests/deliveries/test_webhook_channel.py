@@ -41,7 +41,7 @@ IN_TIME = 20  # seconds; far beyond any deadline here, far below for ever
 
 OURS = {
     "content-type", "content-length", "accept-encoding", "user-agent", "webhook-id", "webhook-timestamp",
-    "webhook-signature", "openvolt-event-id", "openvolt-attempt", "openvolt-trigger",
+    "webhook-signature", "openvolt-event-id", "openvolt-sequence", "openvolt-attempt", "openvolt-trigger",
 }  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def test_svix_own_library_verifies_it_too():
 
 
 def test_the_headers_are_those_of_the_contract_and_no_others():
-    told, now = notification(attempt=3, trigger="manual"), datetime.now(UTC)
+    told, now = notification(sequence=7, attempt=3, trigger="manual"), datetime.now(UTC)
 
     with Receiver() as receiver:
         webhook.send(told, WebhookTarget(receiver.url, (new_secret(),)), now)
@@ -136,6 +136,7 @@ def test_the_headers_are_those_of_the_contract_and_no_others():
         "webhook-id": str(told.delivery_id),
         "webhook-timestamp": str(int(now.timestamp())),
         "openvolt-event-id": str(told.event_id),
+        "openvolt-sequence": "7",
         "openvolt-attempt": "3",
         "openvolt-trigger": "manual",
     }

@@ -19,6 +19,7 @@ NOW = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
 @pytest.fixture(autouse=True)
 def new_process():
     windows.sizes.clear()
+    windows.host_sizes.clear()
 
 
 @pytest.fixture
@@ -26,17 +27,18 @@ def drain():
     return Windows(THREADS, MOST_SLOW)
 
 
-def claims(subscription_id: UUID, count: int, is_probe: bool = False) -> list[Claim]:
-    subscription = Subscription(id=subscription_id, failing_since=NOW if is_probe else None)
+def claims(subscription_id: UUID, count: int, is_probe: bool = False, url: str = "") -> list[Claim]:
+    subscription = Subscription(id=subscription_id, url=url, failing_since=NOW if is_probe else None)
     return [claim_of(subscription) for _ in range(count)]
 
 
 def claim_of(subscription: Subscription) -> Claim:
     event = ClaimedEvent(uuid4(), "user.created", NOW, "{}")
     delivery = ClaimedDelivery(
-        uuid4(), event, subscription, subscription.id, None, "webhook", Trigger.SCHEDULED, 0
+        uuid4(), event, subscription, subscription.id, None, "webhook", Trigger.SCHEDULED, 0, 0
     )
-    return Claim(delivery, uuid4(), Trigger.SCHEDULED, WebhookTarget("http://127.0.0.1:9/", ()), NOW)
+    target = WebhookTarget(subscription.url or "http://127.0.0.1:9/", ())
+    return Claim(delivery, uuid4(), Trigger.SCHEDULED, target, NOW)
 
 
 def sent(drain: Windows, now: float = 0.0) -> list[Claim]:
@@ -107,6 +109,46 @@ def test_the_subscriptions_take_turns(drain):
     assert sum(one.delivery.subscription_id == modest for one in sent(drain)) == 4
 
 
+def test_a_host_where_attempts_hang_gets_fewer_of_all_its_subscriptions_together(drain):
+    for _ in range(8):
+        drain.add(claims(uuid4(), 1))
+    hung = sent(drain)
+    for second in (0, 2, 4):
+        drain.note_host(hung[0], answered=False, now=second)
+    for one in hung:
+        drain.came_back(one)
+
+    for _ in range(8):
+        drain.add(claims(uuid4(), 1))
+    assert len(sent(drain)) == drain.widest // 2**3
+
+    drain.note_host(hung[0], answered=True, now=5)
+    assert len(sent(drain)) == 1
+
+
+def test_attempts_that_hung_together_halve_the_hosts_window_once(drain):
+    [one] = claims(uuid4(), 1)
+    for _ in range(5):
+        drain.note_host(one, answered=False, now=1.0)
+
+    assert windows.host_sizes == {"127.0.0.1:9": drain.widest // 2}
+
+
+def test_who_is_proven_does_not_wait_for_others_that_hang_at_the_same_host(drain):
+    proven = uuid4()
+    prove(drain, proven)
+    windows.host_sizes["127.0.0.1:9"] = 2
+    for _ in range(2):
+        drain.add(claims(uuid4(), 1))
+    sent(drain)
+    drain.add(claims(uuid4(), 1))
+    drain.add(claims(proven, 1))
+
+    [out] = sent(drain, now=SLOW_AFTER)
+
+    assert out.delivery.subscription_id == proven
+
+
 def test_what_takes_long_is_set_aside_and_makes_room(drain):
     for _ in range(50):
         drain.add(claims(uuid4(), 1))
@@ -120,8 +162,8 @@ def test_what_takes_long_is_set_aside_and_makes_room(drain):
 
 
 def test_there_is_an_end_to_setting_aside(drain):
-    for _ in range(200):
-        drain.add(claims(uuid4(), 1))
+    for host in range(200):
+        drain.add(claims(uuid4(), 1, url=f"http://host-{host}/"))
     for second in range(20):
         sent(drain, now=second * SLOW_AFTER)
 

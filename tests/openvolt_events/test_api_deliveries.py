@@ -110,10 +110,12 @@ def test_a_new_delivery_is_shown_with_its_next_attempt_and_none_made(owner, api,
         "status": "pending",
         "trigger": "scheduled",
         "test": False,
+        "sequence": None,
         "attempt_count": 0,
         "next_attempt_at": answer["created_at"],
         "created_at": answer["created_at"],
         "finished_at": None,
+        "waiting": answer["waiting"],
         "attempts": [],
     }
 

@@ -41,7 +41,7 @@ def signing(owner):
     """The secrets that would sign the webhook of a new event now."""
     published(owner)
     [claimed] = claim("webhook", timezone.now(), Limits(limit=1, share=1))
-    Delivery.objects.all().delete()
+    Delivery.objects.update(status="cancelled", next_attempt_at=None)
     return claimed.target.secrets  # type: ignore[union-attr]
 
 
@@ -59,6 +59,7 @@ def test_a_webhook_subscription_is_created_active_with_all_that_was_said(owner, 
             "metadata": {"team": "blue", "nested": [1, None]},
             "headers": {"Authorization": "Bearer s3cret"},
             "retry_schedule": [1, 2, 3],
+            "rate_limit": 5,
         },
     )
 
@@ -73,6 +74,7 @@ def test_a_webhook_subscription_is_created_active_with_all_that_was_said(owner, 
         "metadata": {"team": "blue", "nested": [1, None]},
         "headers": {"Authorization": "(not shown)"},
         "retry_schedule": [1, 2, 3],
+        "rate_limit": 5,
         "status": "active",
         "status_reason": "",
         "failing_since": None,
@@ -82,6 +84,27 @@ def test_a_webhook_subscription_is_created_active_with_all_that_was_said(owner, 
     }
     assert subscription.application == owner
     assert subscription.headers == {"Authorization": "Bearer s3cret"}
+
+
+def test_a_limit_can_be_set_changed_and_taken_away(api):
+    id = created(api, {**BY_WEBHOOK, "rate_limit": 1000})["id"]
+
+    assert api.patch(f"/v1/subscriptions/{id}", {"rate_limit": 1}).json()["rate_limit"] == 1
+    assert api.patch(f"/v1/subscriptions/{id}", {"rate_limit": None}).json()["rate_limit"] is None
+
+
+@pytest.mark.parametrize("limit", [0, 1001, -1, 1.5, "5", True, []])
+def test_a_limit_is_a_whole_number_from_1_to_1000(api, limit):
+    response = api.post("/v1/subscriptions", {**BY_WEBHOOK, "rate_limit": limit})
+
+    assert response.status_code == 422
+    assert pointers_of(response) == ["/rate_limit"]
+
+
+def test_a_subscription_by_email_has_no_limit(api):
+    assert created(api, BY_EMAIL)["rate_limit"] is None
+    response = api.post("/v1/subscriptions", {**BY_EMAIL, "rate_limit": 5})
+    assert pointers_of(response) == ["/rate_limit"]
 
 
 def test_an_email_subscription_asks_its_recipients_to_confirm(api):

@@ -1,0 +1,59 @@
+"""Which subscriptions are left alone for now, although something of theirs is due.
+
+Some have failed again and again and cool down, some have used up their `rate_limit`. Neither may keep a worker busy.
+"""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from deliveries.pacing import AHEAD, LONGEST_SPACING
+
+SOON = timedelta(milliseconds=100)  # before it may begin, a delivery is worth claiming
+# What lies further ahead than anything is handed out is from before the database's clock was put back.
+RESTING = """
+SELECT id, cooling_until FROM subscriptions_subscription WHERE cooling_until > %(now)s
+UNION ALL
+SELECT subscription_id, %(now)s + (next_at - moment - %(soon)s)
+FROM subscriptions_pace CROSS JOIN (SELECT clock_timestamp() AS moment) AS clock
+WHERE next_at > moment + %(soon)s AND next_at <= moment + %(furthest)s
+"""
+# From one subscription with something pending to the next: what rests may be a long backlog.
+NEXT_DUE = """
+WITH RECURSIVE waiting AS (
+    (SELECT subscription_id AS id FROM deliveries_delivery WHERE status = 'pending' AND channel = %(lane)s
+        ORDER BY subscription_id LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT subscription_id FROM deliveries_delivery
+        WHERE status = 'pending' AND channel = %(lane)s AND subscription_id > waiting.id
+        ORDER BY subscription_id LIMIT 1
+    ) FROM waiting WHERE waiting.id IS NOT NULL
+)
+SELECT min(first.next_attempt_at) FROM waiting CROSS JOIN LATERAL (
+    SELECT next_attempt_at FROM deliveries_delivery
+    WHERE status = 'pending' AND channel = %(lane)s AND subscription_id = waiting.id
+        AND (leased_until IS NULL OR leased_until <= %(now)s)
+    ORDER BY next_attempt_at LIMIT 1
+) AS first
+WHERE waiting.id <> ALL(%(resting)s)
+"""
+
+
+def resting(now: datetime) -> dict[UUID, datetime]:
+    """Their ids, and until when."""
+    parameters: dict[str, Any] = {"now": now, "soon": SOON, "furthest": AHEAD + LONGEST_SPACING}
+    with connection.cursor() as cursor:
+        cursor.execute(RESTING, parameters)
+        return dict(cursor.fetchall())
+
+
+def next_due_beside(resting: Collection[UUID], lane: str, now: datetime) -> datetime | None:
+    """When the next attempt of any other subscription should begin."""
+    with connection.cursor() as cursor:
+        cursor.execute(NEXT_DUE, {"now": now, "lane": lane, "resting": list(resting)})
+        row: tuple[datetime | None] = cursor.fetchone()
+    return row[0]
