@@ -29,7 +29,8 @@ from subscriptions.models import Channel
 LONGEST_WAIT = timedelta(
     seconds=2
 )  # what a lost notification, or a task of q2's own scheduler, waits at most
-BETWEEN_DRAINS = timedelta(milliseconds=200)  # of one lane: time for the one before to take its slot
+BETWEEN_DRAINS = timedelta(milliseconds=50)  # of one lane: time for the one before to take its slot
+BETWEEN_LOOKS = timedelta(milliseconds=200)  # for a slot, while something is due and all of them are taken
 BETWEEN_BEATS = timedelta(seconds=30)
 DRAIN = "deliveries.dispatch.drain"
 BEAT = "deliveries.heartbeat.beat"
@@ -77,7 +78,9 @@ class ClockBroker(ORM):
     def wait(self) -> None:
         """Until somebody publishes or the next delivery comes due."""
         due = next_due()
-        wait = LONGEST_WAIT if due is None else min(max(due - timezone.now(), BETWEEN_DRAINS), LONGEST_WAIT)
+        rested = all(self.rested(lane, BETWEEN_DRAINS) for lane in settings.DRAINS)
+        shortest = BETWEEN_LOOKS if rested else BETWEEN_DRAINS
+        wait = LONGEST_WAIT if due is None else min(max(due - timezone.now(), shortest), LONGEST_WAIT)
         with connection.cursor() as cursor:
             cursor.execute(f"LISTEN {NOTIFY_CHANNEL}")
         with connection.wrap_database_errors:

@@ -5,6 +5,7 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -110,7 +111,8 @@ def test_after_kill_9_of_everything_the_next_start_is_clean_and_has_all_data(run
     processes = first.processes()
 
     for process in processes:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):  # a child whose owner has just been killed ends by itself
+            process.kill()
     first.process.wait()
     second = run()
     second.wait_until_up()

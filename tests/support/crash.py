@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from io import StringIO
@@ -129,7 +130,8 @@ class Battered:
 
     def kill_everything(self) -> None:
         for process in self.running.processes():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # a child whose owner has just been killed ends by itself
+                process.kill()
         self.start_again()
 
     def stop_and_start(self) -> None:
