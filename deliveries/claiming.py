@@ -28,7 +28,7 @@ FRONT = """
     ORDER BY next_attempt_at LIMIT %(candidates)s
 """
 # From one subscription with something pending to the next: an index jump each, however long their backlogs are.
-PAST_THE_FRONT = """
+WAITING = """
     WITH RECURSIVE waiting AS (
         (SELECT subscription_id AS id FROM deliveries_delivery WHERE status = 'pending' AND channel = %(lane)s
             ORDER BY subscription_id LIMIT 1)
@@ -39,6 +39,9 @@ PAST_THE_FRONT = """
             ORDER BY subscription_id LIMIT 1
         ) FROM waiting WHERE waiting.id IS NOT NULL
     )
+"""
+PAST_THE_FRONT = f"""
+    {WAITING}
     SELECT due.* FROM waiting CROSS JOIN LATERAL (
         SELECT id, subscription_id, next_attempt_at FROM deliveries_delivery
         WHERE status = 'pending' AND channel = %(lane)s AND next_attempt_at <= %(now)s
@@ -46,7 +49,7 @@ PAST_THE_FRONT = """
         ORDER BY next_attempt_at LIMIT %(share)s
     ) AS due
     WHERE waiting.id IS NOT NULL AND waiting.id <> ALL(%(full)s)
-"""
+"""  # noqa: S608 - nothing from outside is in it
 # `taken` looks up an array of ids, so that no guess of the planner's makes it walk the whole backlog.
 # `counted` locks the counters until the commit, so that no number is left out, and in the order of their
 # subscriptions, so that two claims can't wait for each other. No index of the delivery's has the sequence: the

@@ -9,6 +9,8 @@ from typing import Any
 
 from jsonschema import Draft202012Validator, SchemaError, ValidationError
 
+from events.pointers import escaped
+
 CATALOGUE = Path(__file__).parent / "catalogue"
 MOST_ERRORS = 20
 
@@ -44,7 +46,7 @@ class EventType:
 
 def described(fault: ValidationError) -> PayloadError:
     """A fault of jsonschema in our words. It quotes no value: payloads can be large."""
-    pointer = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in fault.absolute_path)
+    pointer = "".join(f"/{escaped(step)}" for step in fault.absolute_path)
     rule: Any = fault.validator_value
     match fault.validator:
         case "required":

@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 
 from events.event_types import PayloadError
+from events.pointers import escaped
 
 MOST_BITS = sys.float_info.max_exp  # of an integer that a double can come near to
 
@@ -63,9 +64,7 @@ def unrepresentable(value: Any, pointer: str = "", depth: int = 0) -> Iterator[P
             elif problem := text_problem(key):
                 yield PayloadError(pointer, *problem)
             else:
-                yield from unrepresentable(
-                    item, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}", depth + 1
-                )
+                yield from unrepresentable(item, f"{pointer}/{escaped(key)}", depth + 1)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from unrepresentable(item, f"{pointer}/{index}", depth + 1)

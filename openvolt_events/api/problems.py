@@ -16,6 +16,7 @@ from rest_framework.settings import api_settings
 from accounts.limits import LimitReached
 from deliveries.lifecycle import NotPossible
 from deliveries.publishing import IdempotencyConflict
+from events.pointers import escaped
 
 MEDIA_TYPE = "application/problem+json"
 CONFLICTS = (NotPossible, LimitReached, IdempotencyConflict)
@@ -24,11 +25,6 @@ RETRY_SECONDS = "5"
 MOST_ERRORS = 100
 
 log = structlog.get_logger(__name__)
-
-
-def escaped(step: object) -> str:
-    """One step of a JSON pointer (RFC 6901, section 3)."""
-    return str(step).replace("~", "~0").replace("/", "~1")
 
 
 def error_at(pointer: str, detail: str, code: str) -> dict[str, str]:

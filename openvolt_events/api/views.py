@@ -13,9 +13,10 @@ from rest_framework.request import Request
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
+from events.pointers import escaped
 from openvolt_events.api.authentication import application_of
 from openvolt_events.api.pagination import NewestFirst
-from openvolt_events.api.problems import InvalidInput, LengthRequired, error_at, escaped
+from openvolt_events.api.problems import InvalidInput, LengthRequired, error_at
 
 
 class NamingTheKey(AutoSchema):
