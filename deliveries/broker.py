@@ -125,7 +125,7 @@ def due_times() -> Iterator[datetime | None]:
     rests = resting(now)
     yield min(rests.values(), default=None)
     for lane in settings.DRAINS:
-        pending = Delivery.objects.pending().filter(channel=lane)
+        pending = Delivery.objects.pending().filter(channel=lane, behind=False)
         if rests:
             yield next_due_beside(rests, lane, now)
         else:

@@ -23,19 +23,19 @@ CANDIDATES = 512
 # The look at the front is bounded: a backlog of one subscription may be long.
 FRONT = """
     SELECT id, subscription_id, next_attempt_at FROM deliveries_delivery
-    WHERE status = 'pending' AND channel = %(lane)s AND next_attempt_at <= %(now)s
+    WHERE status = 'pending' AND NOT behind AND channel = %(lane)s AND next_attempt_at <= %(now)s
         AND (leased_until IS NULL OR leased_until <= %(now)s)
     ORDER BY next_attempt_at LIMIT %(candidates)s
 """
 # From one subscription with something pending to the next: an index jump each, however long their backlogs are.
 WAITING = """
     WITH RECURSIVE waiting AS (
-        (SELECT subscription_id AS id FROM deliveries_delivery WHERE status = 'pending' AND channel = %(lane)s
+        (SELECT subscription_id AS id FROM deliveries_delivery WHERE status = 'pending' AND NOT behind AND channel = %(lane)s
             ORDER BY subscription_id LIMIT 1)
         UNION ALL
         SELECT (
             SELECT subscription_id FROM deliveries_delivery
-            WHERE status = 'pending' AND channel = %(lane)s AND subscription_id > waiting.id
+            WHERE status = 'pending' AND NOT behind AND channel = %(lane)s AND subscription_id > waiting.id
             ORDER BY subscription_id LIMIT 1
         ) FROM waiting WHERE waiting.id IS NOT NULL
     )
@@ -44,7 +44,7 @@ PAST_THE_FRONT = f"""
     {WAITING}
     SELECT due.* FROM waiting CROSS JOIN LATERAL (
         SELECT id, subscription_id, next_attempt_at FROM deliveries_delivery
-        WHERE status = 'pending' AND channel = %(lane)s AND next_attempt_at <= %(now)s
+        WHERE status = 'pending' AND NOT behind AND channel = %(lane)s AND next_attempt_at <= %(now)s
             AND (leased_until IS NULL OR leased_until <= %(now)s) AND subscription_id = waiting.id
         ORDER BY next_attempt_at LIMIT %(share)s
     ) AS due

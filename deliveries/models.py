@@ -40,7 +40,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
     def due(self, now: datetime) -> "DeliveryQuerySet":
         """Those whose next attempt should have begun and has not, the longest waiting first."""
-        return self.pending().idle(now).filter(next_attempt_at__lte=now).order_by("next_attempt_at")
+        due = self.pending().idle(now).filter(behind=False, next_attempt_at__lte=now)
+        return due.order_by("next_attempt_at")
 
     def waiting_for_a_worker(self, now: datetime) -> "DeliveryQuerySet":
         """Those of the due that nothing but a worker can be waited for: their subscriptions have no limit, and work."""
@@ -78,6 +79,21 @@ class Delivery(models.Model):
         editable=False,
         help_text="Numbers what the subscription is told, without a gap; given when first claimed.",
     )
+    ordering_key = models.CharField(
+        max_length=64,
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Its subscription's deliveries with the same key go out one at a time; null: in no order.",
+    )
+    position = models.PositiveBigIntegerField(
+        null=True, blank=True, editable=False, help_text="Its place among those with the same ordering key."
+    )
+    behind = models.BooleanField(
+        default=False,
+        editable=False,
+        help_text="Not to be claimed before another with the same ordering key.",
+    )
     attempt_count = models.PositiveIntegerField(default=0)
     next_attempt_at = models.DateTimeField(null=True, blank=True)
     leased_until = models.DateTimeField(null=True, blank=True, editable=False)
@@ -94,12 +110,22 @@ class Delivery(models.Model):
             models.Index(
                 fields=["channel", "next_attempt_at"],
                 name="delivery_due",
-                condition=models.Q(status="pending"),
+                condition=models.Q(status="pending", behind=False),
+            ),
+            models.Index(
+                fields=["channel", "next_attempt_at"],
+                name="delivery_first_attempt_due",
+                condition=models.Q(status="pending", behind=False, attempt_count=0),
             ),
             models.Index(
                 fields=["channel", "subscription", "next_attempt_at"],
                 name="delivery_due_by_subscription",
-                condition=models.Q(status="pending"),
+                condition=models.Q(status="pending", behind=False),
+            ),
+            models.Index(
+                fields=["subscription", "ordering_key", "position"],
+                name="delivery_in_order",
+                condition=models.Q(status__in=["pending", "held"], position__isnull=False),
             ),
             models.Index(
                 fields=["subscription"],
@@ -130,6 +156,11 @@ class Delivery(models.Model):
                 name="delivery_recipient_by_channel",
                 condition=models.Q(channel="webhook", recipient=None)
                 | models.Q(channel="email", recipient__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="delivery_position_with_ordering_key",
+                condition=models.Q(ordering_key=None, position=None, behind=False)
+                | models.Q(ordering_key__isnull=False, position__isnull=False),
             ),
         ]
 

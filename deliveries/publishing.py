@@ -97,8 +97,10 @@ def publish_many(changes: Sequence[Change], now: datetime) -> list[Published]:
     prepared = [prepare(change, index, now) for index, change in enumerate(changes)]
     with transaction.atomic():
         published = reserve_keys(changes, prepared)
-        events = Event.objects.bulk_create([one.event for one in published if not one.replayed])
-        fan_out(events, now)
+        events = [one.event for one in published if not one.replayed]
+        deliveries = fan_out(events, now)
+        Event.objects.bulk_create(events)
+        create_deliveries(deliveries)
     return published
 
 
@@ -182,7 +184,7 @@ def fingerprint(change: Change, event: Event) -> str:
 
 
 def fan_out(events: Sequence[Event], now: datetime) -> list[Delivery]:
-    """Create the deliveries of new events, for every subscription that matches, and wake their lanes."""
+    """The unsaved deliveries of new events, one for every subscription that matches. Each event counts its own."""
     by_application = defaultdict(list)
     for event in events:
         by_application[event.application_id].append(event)
@@ -197,7 +199,9 @@ def fan_out(events: Sequence[Event], now: datetime) -> list[Delivery]:
             if subscription.wants(event.type)
             for delivery in new_deliveries(event, subscription, recipients, Trigger.SCHEDULED, now)
         ]
-    return create_deliveries(deliveries)
+    for delivery in deliveries:
+        delivery.event.delivery_count += 1
+    return deliveries
 
 
 def lock_matching(application_id: UUID, types: Iterable[str]) -> list[Subscription]:

@@ -26,7 +26,7 @@ NEXT_DUE = f"""
 {WAITING}
 SELECT min(first.next_attempt_at) FROM waiting CROSS JOIN LATERAL (
     SELECT next_attempt_at FROM deliveries_delivery
-    WHERE status = 'pending' AND channel = %(lane)s AND subscription_id = waiting.id
+    WHERE status = 'pending' AND NOT behind AND channel = %(lane)s AND subscription_id = waiting.id
         AND (leased_until IS NULL OR leased_until <= %(now)s)
     ORDER BY next_attempt_at LIMIT 1
 ) AS first

@@ -23,6 +23,7 @@ class Event(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     payload = models.TextField()
     test = models.BooleanField(default=False)
+    delivery_count = models.PositiveIntegerField(default=0, help_text="Those that publishing it made.")
 
     class Meta:
         ordering = ("-id",)

@@ -18,6 +18,7 @@ from subscriptions.encryption import EncryptedTextField
 
 EVERY_TYPE = "*"
 HIGHEST_RATE = 1000  # deliveries a second that a subscription can be limited to
+LONGEST_POINTER = 500  # characters
 
 
 class Channel(models.TextChoices):
@@ -69,6 +70,14 @@ class Subscription(models.Model):
     rate_limit = models.PositiveSmallIntegerField(
         null=True, blank=True, help_text="Attempts that may begin in any second; empty: no limit."
     )
+    ordered = models.BooleanField(
+        default=False, help_text="Its deliveries go out one at a time, in the order of publishing."
+    )
+    ordering_key = models.CharField(
+        max_length=LONGEST_POINTER,
+        blank=True,
+        help_text="A JSON pointer into the payload: order is kept among those with the same value there.",
+    )
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.ACTIVE)
     status_reason = models.CharField(max_length=500, blank=True)
     failing_since = models.DateTimeField(
@@ -119,6 +128,11 @@ class Subscription(models.Model):
                 name="subscription_rate_limit",
                 condition=models.Q(rate_limit=None)
                 | models.Q(channel="webhook", rate_limit__range=(1, HIGHEST_RATE)),
+            ),
+            models.CheckConstraint(
+                name="subscription_ordered",
+                condition=models.Q(ordered=False, ordering_key="")
+                | models.Q(ordered=True, channel="webhook"),
             ),
         ]
 

@@ -68,6 +68,33 @@ class Migration(migrations.Migration):
                         null=True,
                     ),
                 ),
+                (
+                    "ordering_key",
+                    models.CharField(
+                        blank=True,
+                        editable=False,
+                        help_text="Its subscription's deliveries with the same key go out one at a time; null: in no order.",
+                        max_length=64,
+                        null=True,
+                    ),
+                ),
+                (
+                    "position",
+                    models.PositiveBigIntegerField(
+                        blank=True,
+                        editable=False,
+                        help_text="Its place among those with the same ordering key.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "behind",
+                    models.BooleanField(
+                        default=False,
+                        editable=False,
+                        help_text="Not to be claimed before another with the same ordering key.",
+                    ),
+                ),
                 ("attempt_count", models.PositiveIntegerField(default=0)),
                 ("next_attempt_at", models.DateTimeField(blank=True, null=True)),
                 ("leased_until", models.DateTimeField(blank=True, editable=False, null=True)),
@@ -272,7 +299,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="delivery",
             index=models.Index(
-                condition=models.Q(("status", "pending")),
+                condition=models.Q(("behind", False), ("status", "pending")),
                 fields=["channel", "next_attempt_at"],
                 name="delivery_due",
             ),
@@ -280,9 +307,25 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="delivery",
             index=models.Index(
-                condition=models.Q(("status", "pending")),
+                condition=models.Q(("attempt_count", 0), ("behind", False), ("status", "pending")),
+                fields=["channel", "next_attempt_at"],
+                name="delivery_first_attempt_due",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("behind", False), ("status", "pending")),
                 fields=["channel", "subscription", "next_attempt_at"],
                 name="delivery_due_by_subscription",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("position__isnull", False), ("status__in", ["pending", "held"])),
+                fields=["subscription", "ordering_key", "position"],
+                name="delivery_in_order",
             ),
         ),
         migrations.AddIndex(
@@ -344,11 +387,23 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddConstraint(
+            model_name="delivery",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("behind", False), ("ordering_key", None), ("position", None)),
+                    models.Q(("ordering_key__isnull", False), ("position__isnull", False)),
+                    _connector="OR",
+                ),
+                name="delivery_position_with_ordering_key",
+            ),
+        ),
+        migrations.AddConstraint(
             model_name="attempt",
             constraint=models.UniqueConstraint(
                 fields=("delivery", "number"), name="attempt_number_once_a_delivery"
             ),
         ),
+        migrations.RunSQL("CREATE SEQUENCE delivery_position", "DROP SEQUENCE delivery_position"),
         migrations.RunSQL(
             # Room in each page, so that a claim rewrites its row there and leaves the indexes alone.
             "ALTER TABLE deliveries_delivery SET (fillfactor = 80)",

@@ -28,6 +28,10 @@ class Migration(migrations.Migration):
                 ("payload", models.TextField()),
                 ("test", models.BooleanField(default=False)),
                 (
+                    "delivery_count",
+                    models.PositiveIntegerField(default=0, help_text="Those that publishing it made."),
+                ),
+                (
                     "application",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.PROTECT,

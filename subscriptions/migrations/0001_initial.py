@@ -63,6 +63,21 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "ordered",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Its deliveries go out one at a time, in the order of publishing.",
+                    ),
+                ),
+                (
+                    "ordering_key",
+                    models.CharField(
+                        blank=True,
+                        help_text="A JSON pointer into the payload: order is kept among those with the same value there.",
+                        max_length=500,
+                    ),
+                ),
+                (
                     "status",
                     models.CharField(
                         choices=[("active", "Active"), ("paused", "Paused"), ("disabled", "Disabled")],
@@ -110,31 +125,6 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ("-id",),
             },
-        ),
-        migrations.CreateModel(
-            name="SigningSecret",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                (
-                    "secret",
-                    subscriptions.encryption.EncryptedTextField(default=subscriptions.models.new_secret),
-                ),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ("expires_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "subscription",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="secrets",
-                        to="subscriptions.subscription",
-                    ),
-                ),
-            ],
         ),
         migrations.CreateModel(
             name="Pace",
@@ -190,6 +180,31 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ("id",),
             },
+        ),
+        migrations.CreateModel(
+            name="SigningSecret",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "secret",
+                    subscriptions.encryption.EncryptedTextField(default=subscriptions.models.new_secret),
+                ),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "subscription",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="secrets",
+                        to="subscriptions.subscription",
+                    ),
+                ),
+            ],
         ),
         migrations.AddIndex(
             model_name="subscription",
@@ -247,6 +262,17 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="subscription_rate_limit",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="subscription",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("ordered", False), ("ordering_key", "")),
+                    models.Q(("channel", "webhook"), ("ordered", True)),
+                    _connector="OR",
+                ),
+                name="subscription_ordered",
             ),
         ),
         migrations.AddConstraint(

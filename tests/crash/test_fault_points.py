@@ -36,7 +36,7 @@ PUBLISH = [
     "after deliveries.publishing.reserve_keys",  # no event yet
     "before deliveries.publishing.create_deliveries",  # the event, and no deliveries
     "before deliveries.publishing.wake",  # the deliveries, and nobody is woken
-    "after deliveries.publishing.fan_out",  # all of it, and no commit
+    "after deliveries.publishing.create_deliveries",  # all of it, and no commit
     "after deliveries.publishing.publish_many",  # the commit, and no answer
 ]
 CLAIM_AND_SEND = [
