@@ -148,15 +148,20 @@ class Drain:
     def put_back_late(self) -> None:
         """What missed its moment, waits for too long, or rests by now; at the end, all that waits."""
         late, self.unsent = self.unsent, []
-        late += self.windows.give_back(self.is_wanted)
+        late += self.windows.give_back(self.wanted())
         late += self.pacing.give_back() if self.is_over() else []
         if late:
             put_back_unsent(late)
 
-    def is_wanted(self, one: Claim) -> bool:
-        """Whether its lease is long enough for an attempt, and nothing has come between."""
-        rests = one.delivery.subscription_id in self.resting and one.is_probe
-        return one.begin_by > self.clock() and not (rests or self.is_over())
+    def wanted(self) -> Callable[[Claim], bool]:
+        """Whether a claim's lease is long enough for an attempt, as of now, and nothing has come between."""
+        now, is_over = self.clock(), self.is_over()
+
+        def is_wanted(one: Claim) -> bool:
+            rests = one.is_probe and one.delivery.subscription_id in self.resting
+            return one.begin_by > now and not (rests or is_over)
+
+        return is_wanted
 
     def hand_out(self) -> None:
         self.windows.add(self.pacing.ready(time.monotonic()))
