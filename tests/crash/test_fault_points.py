@@ -49,7 +49,14 @@ CLAIM_AND_SEND = [
     "after deliveries.dispatch.send",  # the answer is known to one thread
     "before deliveries.dispatch.Drain.settle",  # and to the drain
 ]
-SETTLE = [
+SETTLE_SUCCESS = [
+    "before deliveries.settling.succeed",
+    "before deliveries.settling.insert_attempts",  # the deliveries are done, and have no history
+    "after deliveries.settling.succeed",  # all of it, and no commit
+    "after deliveries.dispatch.settle",  # the commit, and nobody was told
+]
+SETTLE_FAILURE = [
+    "after deliveries.settling.unwritten",
     "after deliveries.settling.lock_deliveries",
     "after deliveries.settling.insert_attempts",
     "after deliveries.settling.write",
@@ -117,9 +124,15 @@ def test_a_publisher_killed_between_two_steps_publishes_again_and_it_is_one_even
         assert_all_is_accounted_for(receiver, 1)
 
 
-@pytest.mark.parametrize("fault", CLAIM_AND_SEND + SETTLE)
-def test_a_worker_killed_between_two_steps_loses_nothing(fault, tmp_path):
-    with told() as (owner, receiver):
+@pytest.mark.parametrize(
+    ("fault", "answers"),
+    [
+        *((fault, ()) for fault in CLAIM_AND_SEND + SETTLE_SUCCESS),
+        *((fault, (Answer(500),) * EVENTS + (Answer(204),)) for fault in SETTLE_FAILURE),
+    ],
+)
+def test_a_worker_killed_between_two_steps_loses_nothing(fault, answers, tmp_path):
+    with told(*answers) as (owner, receiver):
         for _ in range(EVENTS):
             user_created(owner)
 
