@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 
 from accounts.admin_columns import (
+    NOTHING,
     column,
     header_document,
     identity,
@@ -31,6 +32,7 @@ from deliveries.admin_actions import ASK_AGAIN, CANCEL, DELETE, PAUSE, REPLAY, R
 from deliveries.channels import Timings
 from deliveries.claiming import notification
 from deliveries.models import Attempt, ConfirmationRequest, Delivery
+from deliveries.waiting import why_waiting
 from events.admin import EventAdmin
 from events.models import Event
 from subscriptions.admin import RecipientAdmin, SubscriptionAdmin
@@ -92,6 +94,11 @@ def next_attempt(at: datetime) -> SafeString:
     now = timezone.now()
     wait = f"in {timeuntil(at, now, depth=1)}" if at > now else f"{timesince(at, now, depth=1)} late"
     return SafeString(f"{moment(at)} ({wait})")
+
+
+@admin.display(description="waiting")
+def waiting(delivery: Delivery) -> str:
+    return why_waiting(delivery, timezone.now()) or NOTHING
 
 
 def event_link(event: Event) -> SafeString:
@@ -156,6 +163,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         "sequence",
         "attempt_count",
         column("next_attempt_at", next_attempt),
+        waiting,
         column("retry_requested", yes_no),
         column("leased_until", moment),
         column("created_at", moment, "created"),
@@ -227,6 +235,7 @@ class AttemptAdmin(ReadOnlyAdmin):
             },
         ),
     )
+    confidential = ("body", "response_body")
     ordering = ("-id",)
     search_ids = ("id", "delivery")
     search_help_text = "An id of an attempt or a delivery."

@@ -335,6 +335,15 @@ def test_a_delivery_shows_its_attempts_and_leads_up_and_down_the_road(admin_clie
         assert f'href="{reverse(name, args=[row.pk])}"' in content
 
 
+def test_a_delivery_says_what_it_waits_for(admin_client: Client) -> None:
+    made = delivery("held")
+    Subscription.objects.filter(pk=made.subscription_id).update(status="paused")
+
+    content = admin_client.get(reverse("admin:deliveries_delivery_change", args=[made.pk])).content.decode()
+
+    assert "Its subscription is paused." in content
+
+
 def test_an_attempt_shows_the_very_body_that_was_sent(admin_client: Client) -> None:
     made = delivery("failed")
     tried = attempt(made, timings={"dns_ms": 1.0, "tls_ms": None})
