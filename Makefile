@@ -9,7 +9,7 @@ PIP := $(BIN) -m pip --disable-pip-version-check install --quiet --quiet --progr
 LINT := DEBUG=1 $(BIN)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test crash demo bench load lint locks
+.PHONY: help run test crash demo bench load emails lint locks
 
 help:
 	@echo "make run    run the whole service in the foreground (PORT=8000)"
@@ -17,7 +17,8 @@ help:
 	@echo "make load   load a running service and account for every event (LOAD=\"keygen-771 --seconds 60\")"
 	@echo "make bench  measure ratios against baselines (FAST=1: in 3 minutes; WRITE=1: to docs/benchmarks.md)"
 	@echo "make test   run every test"
-	@echo "make crash  kill parts of a service under load and account for every event (SEED=… EVENTS=20000)"
+	@echo "make crash  kill parts of a service under load and account for every event (SEED=… FORM=kills|backlog EVENTS=20000 BACKLOG=200000)"
+	@echo "make emails render every email to var/emails/index.html, with pictures (ONLY=revoked)"
 	@echo "make lint   check formatting, lint, types, import rules and migrations"
 
 run: $(VENV)/installed
@@ -34,10 +35,15 @@ bench: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	@$(BIN) -m tests.support.browser
+	@$(BIN) -m tests.support.redis
+	@$(BIN) -m tests.support.clocks
 	@exec $(BIN) -m pytest -n auto --dist loadfile
 
 crash: $(VENV)/installed-dev
-	@exec $(BIN) -m tests.crash $(if $(SEED),--seed $(SEED)) $(if $(EVENTS),--events $(EVENTS))
+	@exec $(BIN) -m tests.crash $(if $(FORM),--form $(FORM)) $(if $(SEED),--seed $(SEED)) $(if $(EVENTS),--events $(EVENTS)) $(if $(BACKLOG),--backlog $(BACKLOG))
+
+emails: $(VENV)/installed-dev
+	@exec $(BIN) -m tests.lookbook $(if $(ONLY),--only $(ONLY))
 
 lint: $(VENV)/installed-dev
 	$(BIN) -m ruff format --check .

@@ -1,24 +1,57 @@
 """The operators' pages of applications, people and keys."""
 
+from http import HTTPStatus
 from typing import Any
 
 from django import forms
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
+from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.html import format_html
 
 from accounts.admin_actions import OperatorAction
-from accounts.admin_columns import column, identity, lines, link, moment, page_of, state
-from accounts.admin_lists import ChosenFilter
-from accounts.admin_pages import OperatorAdmin
-from accounts.models import ApiKey, Application, Scope, User
+from accounts.admin_columns import (
+    column,
+    identity,
+    json_document,
+    lines,
+    link,
+    list_of,
+    moment,
+    page_of,
+    plain,
+    state,
+)
+from accounts.admin_lists import ChosenFilter, CreatedFilter
+from accounts.admin_pages import AuditedAdmin, OperatorAdmin, ReadOnlyAdmin
+from accounts.audit import record
+from accounts.models import ApiKey, Application, AuditEntry, Scope, User
 
 
 @admin.register(User)
-class PersonAdmin(UserAdmin):
+class PersonAdmin(AuditedAdmin, UserAdmin):
+    """Nobody makes themselves, or anybody else, more than a superuser has made them."""
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        beyond = () if request.user.is_superuser else ("is_superuser", "user_permissions")
+        return (*super().get_readonly_fields(request, obj), *beyond)
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        out_of_reach = obj is not None and obj.is_superuser and not request.user.is_superuser
+        return not out_of_reach and super().has_change_permission(request, obj)
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        with transaction.atomic():
+            answer = super().user_change_password(request, id, form_url)
+            if answer.status_code == HTTPStatus.FOUND:
+                record("user.password_changed", User.objects.get(pk=id))
+            return answer
+
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return False  # what they did is history; without "active" they can't sign in
 
@@ -169,3 +202,55 @@ class ApiKeyAdmin(OperatorAdmin):
             "key": obj.issued,  # type: ignore[attr-defined]
         }
         return TemplateResponse(request, "admin/accounts/apikey/issued.html", context)
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    """Each narrowing of this list is by an index."""
+
+    list_display = (
+        column("at", moment, "when"),
+        "by",
+        "did",
+        "what",
+        column("application", link),
+        column("address", plain),
+    )
+    list_select_related = ("application",)
+    list_filter = ("actor_kind", CreatedFilter, ("application", ChosenFilter))
+    fields = (
+        column("at", moment, "when"),
+        "actor_kind",
+        "by",
+        column("address", plain),
+        column("request_id", plain),
+        "did",
+        "what",
+        column("application", link),
+        column("before", json_document),
+        column("after", json_document),
+    )
+    search_ids = ("id", "object_id", "application")
+    search_texts = ("action__exact", "object_id__exact", "actor_id__exact")
+    search_help_text = "An id of what was changed or of who did it, or an action, whole."
+    about = "Entries are kept for 400 days. The database refuses to change them, and to delete them earlier."
+
+    @admin.display(description="who")
+    def by(self, entry: AuditEntry) -> str:
+        return narrowed(entry.actor, actor_id__exact=entry.actor_id)
+
+    @admin.display(description="action")
+    def did(self, entry: AuditEntry) -> str:
+        return narrowed(entry.action, action__exact=entry.action)
+
+    @admin.display(description="on")
+    def what(self, entry: AuditEntry) -> str:
+        return narrowed(f"{entry.object_type} {entry.object_id}", object_id__exact=entry.object_id)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AuditEntry]:
+        return super().get_queryset(request).defer("before", "after")
+
+
+def narrowed(text: str, **lookup: str) -> str:
+    """The text, leading to the list of the entries with the same."""
+    return format_html('<a href="{}">{}</a>', list_of("accounts_auditentry", **lookup), text)

@@ -32,7 +32,7 @@ class OperatorAction:
 
     `act` takes the row and the time; an exception of the types `refusals` says in its text why a row was left
     as it is. More than `confirm_above` rows are asked for confirmation, with `warning` as an explanation. `fits`
-    says whether a row's own page has the button.
+    says whether a row's own page has the button. `permission` is who may: `operate`, or `remove` for what ends a row.
     """
 
     name: str
@@ -43,9 +43,13 @@ class OperatorAction:
     confirm_above: int = CONFIRM_ABOVE
     warning: str = ""
     fits: Callable[[Any], bool] = lambda row: True
+    permission: str = "operate"
 
-    allowed_permissions = ("operate",)
     do_not_call_in_templates = True
+
+    @property
+    def allowed_permissions(self) -> tuple[str, ...]:
+        return (self.permission,)
 
     @property
     def __name__(self) -> str:

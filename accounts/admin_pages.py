@@ -19,8 +19,11 @@ from psycopg.errors import QueryCanceled
 from accounts.admin_actions import OperatorAction
 from accounts.admin_columns import list_of
 from accounts.admin_lists import BoundedPaginator, search
+from accounts.audit import picture, record
+from accounts.roles import SEE_PAYLOADS
 
 LONGEST_QUERY = timedelta(seconds=5)
+MASKED = "(not shown to viewers)"
 TOO_LONG = (
     "There are too many rows to look through. Narrow the list down: start at the page of an application, "
     "subscription or event, look for an id, or choose when the rows were created."
@@ -37,11 +40,35 @@ def query_limit(limit: timedelta) -> Iterator[None]:
         yield
 
 
-class OperatorAdmin(admin.ModelAdmin):
+class AuditedAdmin(admin.ModelAdmin):
+    """What a form adds or changes is in the audit log. Django calls `log_…` in the transaction of the change."""
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        row = super().get_object(request, object_id, from_field)
+        if row is not None and request.method == "POST":
+            row.before = picture(row)  # the form changes the row itself
+        return row
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        record(f"{self.word}.created", obj, after=picture(obj))
+        return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        if (after := picture(obj)) != obj.before:
+            record(f"{self.word}.changed", obj, obj.before, after)
+        return super().log_change(request, obj, message)
+
+    @property
+    def word(self) -> str:
+        return str(self.opts.verbose_name).lower().replace(" ", "_")
+
+
+class OperatorAdmin(AuditedAdmin):
     """A model's pages: a list that stays quick, links along the road, and actions as buttons, too.
 
-    `search_ids` and `search_texts` are what `admin_lists.search` looks through. `roads` names the lists that a
-    row leads to: a label, the list's `app_model`, and the lookup that takes the row's id.
+    `confidential` are the fields that show payloads, which only who may see those gets to see. `search_ids` and
+    `search_texts` are what `admin_lists.search` looks through. `roads` names the lists that a row leads to: a label,
+    the list's `app_model`, and the lookup that takes the row's id.
     """
 
     paginator = BoundedPaginator
@@ -53,6 +80,7 @@ class OperatorAdmin(admin.ModelAdmin):
     search_ids: Sequence[str] = ("id",)
     search_texts: Sequence[str] = ()
     roads: Mapping[str, tuple[str, str]] = {}
+    confidential: Sequence[str] = ()
     about = ""
 
     def get_search_results(
@@ -63,8 +91,24 @@ class OperatorAdmin(admin.ModelAdmin):
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         """Whether this person may carry out actions: who may change the model, even where nothing is edited."""
-        codename = get_permission_codename("change", self.opts)
+        return self.has_model_permission(request, "change")
+
+    def has_remove_permission(self, request: HttpRequest) -> bool:
+        """Whether this person may end rows for good, where they stay as history."""
+        return self.has_model_permission(request, "delete")
+
+    def has_model_permission(self, request: HttpRequest, verb: str) -> bool:
+        codename = get_permission_codename(verb, self.opts)
         return request.user.has_perm(f"{self.opts.app_label}.{codename}")
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if request.user.has_perm(SEE_PAYLOADS):
+            return fieldsets
+        return [(title, {**options, "fields": self.open(options["fields"])}) for title, options in fieldsets]
+
+    def open(self, fields: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(masked(field) if name_of(field) in self.confidential else field for field in fields)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -119,6 +163,21 @@ class OperatorAdmin(admin.ModelAdmin):
             page = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[quote(chosen)])
             return HttpResponseRedirect(page)
         return response
+
+
+def name_of(field: Any) -> str:
+    return str(getattr(field, "__name__", field))
+
+
+def masked(field: Any) -> Any:
+    """A field of this name that shows nothing."""
+
+    @admin.display(description=getattr(field, "short_description", name_of(field).replace("_", " ")))
+    def shown(row: object) -> str:
+        return MASKED
+
+    shown.__name__ = name_of(field)
+    return shown
 
 
 class ReadOnlyAdmin(OperatorAdmin):

@@ -1,23 +1,41 @@
 """Whose it is: applications, the people who work with them, and the keys that act for them."""
 
 import hashlib
-import secrets
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
-from django.db import models
+from django.db import models, transaction
 from django.utils import timezone
 
+from accounts.audit import AuditEntry, picture, record
 from accounts.ids import uuid7
+from accounts.keys import PREFIX_LENGTH, mode_of, new_key
 
-KEY_PREFIX_LENGTH = 12
+__all__ = ["ApiKey", "Application", "AuditEntry", "Scope", "User", "digest"]
+
 LAST_USED_PRECISION = timedelta(minutes=1)
 
 
 class User(AbstractUser):
     """A person who signs in."""
+
+    audited = ("username", "email", "is_active", "is_staff", "is_superuser", "roles", "own_permissions")
+
+    class Meta(AbstractUser.Meta):
+        permissions = [("see_payloads", "Can see payloads and the bodies of attempts")]
+
+    @property
+    def roles(self) -> list[str]:
+        return sorted(self.groups.values_list("name", flat=True))
+
+    @property
+    def own_permissions(self) -> list[str]:
+        """Those beside the roles'."""
+        return sorted(self.user_permissions.values_list("codename", flat=True))
 
 
 class Application(models.Model):
@@ -33,11 +51,18 @@ class Application(models.Model):
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
+    audited = ("name", "contacts")
+
     class Meta:
         ordering = ("-id",)
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def application_id(self) -> UUID:
+        """Its own, as every row of an application has it."""
+        return self.id
 
 
 class Scope(models.TextChoices):
@@ -46,7 +71,10 @@ class Scope(models.TextChoices):
 
 
 def digest(key: str) -> str:
-    """What is stored of a key. It has 256 random bits, so a plain hash can't be guessed back."""
+    """What is stored of a key. It has 256 random bits, so a plain hash can't be guessed back.
+
+    How long the look-up of a hash takes says nothing about a key: who sends one can't choose how its hash begins.
+    """
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -65,20 +93,25 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         expires_at: datetime | None = None,
     ) -> tuple["ApiKey", str]:
         """Make a key; return its row and the key itself, which can't be had again."""
-        key = f"ovk_{secrets.token_urlsafe(32)}"
+        key = new_key(settings.API_KEY_MODE)
         row = self.create(
             kind=kind,
             name=name,
             application=application,
             scopes=list(scopes),
             expires_at=expires_at,
-            prefix=key[:KEY_PREFIX_LENGTH],
+            prefix=key[:PREFIX_LENGTH],
             digest=digest(key),
         )
         return row, key
 
     def authenticate(self, key: str, now: datetime) -> "ApiKey | None":
-        """The valid key's row, its use noted (to the minute); None for any other text."""
+        """The valid key's row, its use noted (to the minute); None for any other text.
+
+        The database is asked only about what can be a key, and is one of this service's mode.
+        """
+        if mode_of(key) != settings.API_KEY_MODE:
+            return None
         row = self.valid(now).select_related("application").filter(digest=digest(key)).first()
         if row and (row.last_used_at is None or row.last_used_at < now - LAST_USED_PRECISION):
             self.filter(pk=row.pk).update(last_used_at=now)
@@ -99,12 +132,14 @@ class ApiKey(models.Model):
     )
     name = models.CharField(max_length=200, blank=True)
     scopes = ArrayField(models.CharField(max_length=5, choices=Scope.choices), default=list, blank=True)
-    prefix = models.CharField(max_length=KEY_PREFIX_LENGTH, editable=False)
+    prefix = models.CharField(max_length=PREFIX_LENGTH, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+
+    audited = ("kind", "name", "prefix", "scopes", "expires_at", "revoked_at")
 
     objects = ApiKeyQuerySet.as_manager()
 
@@ -124,7 +159,10 @@ class ApiKey(models.Model):
 
     def revoke(self, now: datetime) -> None:
         """Refuse it from now on; a second time changes nothing."""
-        ApiKey.objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=now)
+        with transaction.atomic():
+            before = picture(self)
+            if ApiKey.objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=now):
+                record("api_key.revoked", self, before, {**before, "revoked_at": now})
 
     def is_valid(self, now: datetime) -> bool:
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)

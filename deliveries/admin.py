@@ -151,7 +151,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         ("subscription", ChosenFilter),
         ("recipient", ChosenFilter),
     )
-    fields = (
+    fields = (  # type: ignore[assignment]  # a function of the row is among them, which Django takes
         column("id", identity),
         column("status", state),
         column("event", link),
@@ -235,7 +235,12 @@ class AttemptAdmin(ReadOnlyAdmin):
             },
         ),
     )
-    confidential = ("body", "response_body")
+    confidential = (
+        "sent_headers",
+        "body",
+        "response_headers",
+        "response_body",
+    )  # an email's subject has names
     ordering = ("-id",)
     search_ids = ("id", "delivery")
     search_help_text = "An id of an attempt or a delivery."

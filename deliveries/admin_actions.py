@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from datetime import datetime
 
+from django.db import transaction
+
 from accounts.admin_actions import OperatorAction
+from accounts.audit import record
 from deliveries.lifecycle import (
     NotPossible,
     ask_to_confirm,
@@ -73,7 +76,9 @@ def ask_again(recipient: Recipient, now: datetime) -> None:
         raise NotPossible("The recipient was removed from the subscription.")
     if recipient.status != Recipient.Status.UNCONFIRMED:
         raise NotPossible(f"The recipient is {recipient.status}; only an unconfirmed one is asked.")
-    ask_to_confirm([recipient], now)
+    with transaction.atomic():
+        ask_to_confirm([recipient], now)
+        record("recipient.asked_again", recipient)
 
 
 REPLAY = OperatorAction(
@@ -120,6 +125,7 @@ DELETE = OperatorAction(
     confirm_above=0,
     warning="Nothing more is sent to them, what waits is cancelled, and this can't be undone. Their history stays.",
     fits=lambda subscription: subscription.deleted_at is None,
+    permission="remove",
 )
 ASK_AGAIN = OperatorAction(
     name="ask_again",

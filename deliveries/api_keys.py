@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
+from accounts.audit import picture, record
 from accounts.limits import check_room
 from accounts.models import ApiKey, Application
 from deliveries.channels import event_timestamp
@@ -18,13 +19,15 @@ def issue_api_key(
     """A new key of the application, and the key itself, which can't be had again. Raises LimitReached."""
     with transaction.atomic():
         check_room(application, application.api_keys.valid(now), "MAX_API_KEYS")
-        return ApiKey.objects.issue(
+        row, key = ApiKey.objects.issue(
             kind=ApiKey.Kind.APPLICATION,
             application=application,
             name=name,
             scopes=scopes,
             expires_at=expires_at,
         )
+        record("api_key.created", row, after=picture(row))
+        return row, key
 
 
 def rotate_api_key(key: ApiKey, overlap: timedelta, by: str, now: datetime) -> tuple[ApiKey, str]:
@@ -37,11 +40,11 @@ def rotate_api_key(key: ApiKey, overlap: timedelta, by: str, now: datetime) -> t
         old = ApiKey.objects.select_for_update(of=("self",)).select_related("application").get(pk=key.pk)
         if not old.is_valid(now) or old.application is None:
             raise NotPossible("This API key is no longer valid; make a new one.")
-        expires_at = old.expires_at
+        before, expires_at = picture(old), old.expires_at
         old.expires_at = min(now + overlap, expires_at or now + overlap)
         old.save(update_fields=["expires_at"])
         check_room(old.application, old.application.api_keys.valid(now).exclude(pk=old.pk), "MAX_API_KEYS")
-        new = ApiKey.objects.issue(
+        new, text = ApiKey.objects.issue(
             kind=old.kind,
             application=old.application,
             name=old.name,
@@ -49,7 +52,8 @@ def rotate_api_key(key: ApiKey, overlap: timedelta, by: str, now: datetime) -> t
             expires_at=expires_at,
         )
         publish(old.application, "api_keys.rotated", rotation(old, by, now), now)
-        return new
+        record("api_key.rotated", old, before, picture(old) | {"new_key": str(new.id)})
+        return new, text
 
 
 def rotation(old: ApiKey, by: str, now: datetime) -> dict[str, str | None]:

@@ -1,8 +1,10 @@
 """django-q2's broker, with PostgreSQL as the clock: its queue, and the deliveries that come due.
 
-The ORM broker asks its table five times a second. This one waits on LISTEN until somebody publishes, or until
+The ORM broker asks its table five times a second. The clock waits on LISTEN until somebody publishes, or until
 the next delivery is due, and then hands out a drain of that lane. Nothing is lost with a hand-out: what is
 due is in the table, and the next look finds it.
+
+The clock sits on any broker of q2's whose `dequeue` does not wait: here its table, in redis_broker.py Redis.
 """
 
 import time
@@ -16,6 +18,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Min
 from django.utils import timezone
+from django_q.brokers import Broker
 from django_q.brokers.orm import ORM
 from django_q.signing import SignedPackage
 
@@ -23,27 +26,35 @@ from deliveries.models import ConfirmationRequest, Delivery
 from deliveries.resting import next_due_beside, resting
 from deliveries.slots import free_slots
 from deliveries.stopping import stopping
-from deliveries.wakeup import NOTIFY_CHANNEL
+from deliveries.wakeup import NOTIFY_CHANNEL, wake
 from subscriptions.models import Channel
 
-LONGEST_WAIT = timedelta(
-    seconds=2
-)  # what a lost notification, or a task of q2's own scheduler, waits at most
+LONGEST_WAIT = timedelta(seconds=2)  # what a lost notification waits at most
 BETWEEN_DRAINS = timedelta(milliseconds=50)  # of one lane: time for the one before to take its slot
 BETWEEN_LOOKS = timedelta(milliseconds=200)  # for a slot, while something is due and all of them are taken
-BETWEEN_BEATS = timedelta(seconds=30)
 DRAIN = "deliveries.dispatch.drain"
 BEAT = "deliveries.heartbeat.beat"
+HOUSEKEEPING = "deliveries.housekeeping.keep_house"
+PAUSES = {
+    BEAT: timedelta(seconds=30),
+    HOUSEKEEPING: timedelta(hours=1),
+}  # of what is handed out whatever is due
 
 log = structlog.get_logger(__name__)
 
 
-class ClockBroker(ORM):
+class Clock(Broker):
     """Hands out q2's own tasks first, then drains of the lanes that have something due and a worker free."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.handed_out_at: dict[str, float] = {}
+
+    def enqueue(self, task: str) -> object:
+        """Queue a task of q2's, and wake who waits on LISTEN."""
+        id = super().enqueue(task)
+        wake([self.list_key])
+        return id
 
     def dequeue(self) -> list[tuple[object, str]] | None:
         if stopping.is_set():
@@ -60,11 +71,12 @@ class ClockBroker(ORM):
         return None
 
     def own_tasks(self) -> list[tuple[object, str]]:
-        """A heartbeat now and then, and a drain of each lane that needs one."""
+        """A heartbeat and housekeeping now and then, and a drain of each lane that needs one."""
         tasks, now = [], timezone.now()
-        if self.rested(BEAT, BETWEEN_BEATS):
-            self.handed_out_at[BEAT] = time.monotonic()
-            tasks.append(task(BEAT))
+        for function, pause in PAUSES.items():
+            if self.rested(function, pause):
+                self.handed_out_at[function] = time.monotonic()
+                tasks.append(task(function))
         for lane in settings.DRAINS:
             if self.rested(lane, BETWEEN_DRAINS) and is_due(lane, now) and free_slots(lane):
                 self.handed_out_at[lane] = time.monotonic()
@@ -86,6 +98,10 @@ class ClockBroker(ORM):
         with connection.wrap_database_errors:
             for _ in connection.connection.notifies(timeout=wait.total_seconds(), stop_after=1):
                 pass
+
+
+class ClockBroker(Clock, ORM):
+    """The clock on q2's queue in PostgreSQL."""
 
 
 def task(function: str, *args: str) -> str:
@@ -125,11 +141,13 @@ def due_times() -> Iterator[datetime | None]:
     rests = resting(now)
     yield min(rests.values(), default=None)
     for lane in settings.DRAINS:
-        pending = Delivery.objects.pending().filter(channel=lane, behind=False)
         if rests:
             yield next_due_beside(rests, lane, now)
         else:
-            yield pending.filter(leased_until=None).aggregate(at=Min("next_attempt_at"))["at"]
-        in_flight = pending.filter(next_attempt_at__lte=now, leased_until__gt=now)
-        yield in_flight.aggregate(at=Min("leased_until"))["at"]
+            idle = Delivery.objects.pending().filter(channel=lane, behind=False, leased_until=None)
+            yield idle.aggregate(at=Min("next_attempt_at"))["at"]
+    in_flight = Delivery.objects.pending().filter(
+        channel__in=settings.DRAINS, behind=False, next_attempt_at__lte=now, leased_until__gt=now
+    )
+    yield in_flight.aggregate(at=Min("leased_until"))["at"]
     yield ConfirmationRequest.objects.aggregate(at=Min("due_at"))["at"]

@@ -12,25 +12,48 @@ from django.db import connection
 from django.db.models import Prefetch
 
 from deliveries.channels import EmailTarget, Notification, WebhookTarget
-from deliveries.models import Delivery, Trigger, schedule_of
+from deliveries.models import LONGEST_LEASE, Delivery, Trigger, schedule_of
 from subscriptions.models import Channel, Recipient, SigningSecret, Subscription
 
 LEASE_MARGIN = timedelta(
     seconds=10
 )  # to begin and to settle in, around an attempt that uses up its whole deadline
+KEY_LOOKED_FOR_AGAIN = timedelta(minutes=1)
 CANDIDATES = 512
+NEWEST = 128
 
-# The look at the front is bounded: a backlog of one subscription may be long.
+# Three lanes take turns: of four places two go to the first attempts that have been due for longest, one to the newest
+# ones, so that no backlog keeps what happens now from being told, and one to retries. A lane that is empty leaves its
+# places to the others. The looks are bounded: a backlog may be long. Among subscriptions it goes in turns, too.
 FRONT = """
-    SELECT id, subscription_id, next_attempt_at FROM deliveries_delivery
-    WHERE status = 'pending' AND NOT behind AND channel = %(lane)s AND next_attempt_at <= %(now)s
-        AND (leased_until IS NULL OR leased_until <= %(now)s)
-    ORDER BY next_attempt_at LIMIT %(candidates)s
+    SELECT id, subscription_id, ordering_key, position, next_attempt_at, attempt_count > 0 AS is_retry,
+        min(turn) AS turn
+    FROM (
+        SELECT *, row_number() OVER (PARTITION BY attempt_count = 0 ORDER BY next_attempt_at)
+            * CASE attempt_count WHEN 0 THEN 2 ELSE 4 END AS turn
+        FROM (
+            SELECT id, subscription_id, ordering_key, position, next_attempt_at, attempt_count
+            FROM deliveries_delivery
+            WHERE status = 'pending' AND NOT behind AND channel = %(lane)s AND next_attempt_at <= %(now)s
+                AND (leased_until IS NULL OR leased_until <= %(now)s OR leased_until > %(furthest)s)
+            ORDER BY next_attempt_at LIMIT %(candidates)s
+        ) AS longest_due
+        UNION ALL
+        SELECT *, row_number() OVER (ORDER BY next_attempt_at DESC) * 4 FROM (
+            SELECT id, subscription_id, ordering_key, position, next_attempt_at, attempt_count
+            FROM deliveries_delivery
+            WHERE status = 'pending' AND NOT behind AND attempt_count = 0
+                AND channel = %(lane)s AND next_attempt_at <= %(now)s
+                AND (leased_until IS NULL OR leased_until <= %(now)s OR leased_until > %(furthest)s)
+            ORDER BY next_attempt_at DESC LIMIT %(newest)s
+        ) AS newest
+    ) AS lanes GROUP BY id, subscription_id, ordering_key, position, next_attempt_at, attempt_count
 """
 # From one subscription with something pending to the next: an index jump each, however long their backlogs are.
 WAITING = """
     WITH RECURSIVE waiting AS (
-        (SELECT subscription_id AS id FROM deliveries_delivery WHERE status = 'pending' AND NOT behind AND channel = %(lane)s
+        (SELECT subscription_id AS id FROM deliveries_delivery
+            WHERE status = 'pending' AND NOT behind AND channel = %(lane)s
             ORDER BY subscription_id LIMIT 1)
         UNION ALL
         SELECT (
@@ -43,34 +66,21 @@ WAITING = """
 PAST_THE_FRONT = f"""
     {WAITING}
     SELECT due.* FROM waiting CROSS JOIN LATERAL (
-        SELECT id, subscription_id, next_attempt_at FROM deliveries_delivery
+        SELECT id, subscription_id, ordering_key, position, next_attempt_at, attempt_count > 0 AS is_retry,
+            row_number() OVER (ORDER BY next_attempt_at) AS turn
+        FROM deliveries_delivery
         WHERE status = 'pending' AND NOT behind AND channel = %(lane)s AND next_attempt_at <= %(now)s
-            AND (leased_until IS NULL OR leased_until <= %(now)s) AND subscription_id = waiting.id
+            AND (leased_until IS NULL OR leased_until <= %(now)s OR leased_until > %(furthest)s)
+            AND subscription_id = waiting.id
         ORDER BY next_attempt_at LIMIT %(share)s
     ) AS due
     WHERE waiting.id IS NOT NULL AND waiting.id <> ALL(%(full)s)
 """  # noqa: S608 - nothing from outside is in it
-# `taken` looks up an array of ids, so that no guess of the planner's makes it walk the whole backlog.
 # `counted` locks the counters until the commit, so that no number is left out, and in the order of their
 # subscriptions, so that two claims can't wait for each other. No index of the delivery's has the sequence: the
 # claim rewrites the row in its page (HOT), and the numbers are found through a narrow table that only grows.
-CLAIM = """
-WITH candidates AS ({candidates}), fair AS (
-    SELECT candidates.id, next_attempt_at, failing_since IS NOT NULL AS is_probe,
-        row_number() OVER (PARTITION BY subscription_id ORDER BY next_attempt_at) AS place
-    FROM candidates JOIN subscriptions_subscription ON subscriptions_subscription.id = subscription_id
-    WHERE subscription_id <> ALL(%(full)s)
-), allowed AS (
-    SELECT id, is_probe, row_number() OVER (PARTITION BY is_probe ORDER BY next_attempt_at) AS nth FROM fair
-    WHERE place <= CASE WHEN is_probe THEN 1 ELSE %(share)s END
-), taken AS (
-    SELECT id, subscription_id, next_attempt_at, retry_requested, sequence FROM deliveries_delivery
-    WHERE id = ANY(ARRAY(
-            SELECT id FROM allowed WHERE nth <= CASE WHEN is_probe THEN %(probes)s ELSE %(limit)s END
-        )) AND status = 'pending' AND next_attempt_at <= %(now)s
-        AND (leased_until IS NULL OR leased_until <= %(now)s)
-    FOR UPDATE SKIP LOCKED
-), counted AS (
+LEASE = """
+counted AS (
     INSERT INTO deliveries_sequencecounter AS counter (subscription_id, last)
     SELECT subscription_id, count(*) FROM taken WHERE sequence IS NULL
     GROUP BY subscription_id ORDER BY subscription_id
@@ -79,19 +89,136 @@ WITH candidates AS ({candidates}), fair AS (
 ), numbered AS (
     SELECT id, subscription_id, retry_requested, sequence IS NULL AS is_new, coalesce(
         sequence, last + 1 - row_number() OVER (
-            PARTITION BY subscription_id, sequence IS NULL ORDER BY next_attempt_at DESC, id DESC
+            PARTITION BY subscription_id, sequence IS NULL
+            ORDER BY position DESC NULLS LAST, next_attempt_at DESC, id DESC
         )) AS number
     FROM taken LEFT JOIN counted USING (subscription_id)
 ), given AS (
     INSERT INTO deliveries_sequencenumber (subscription_id, number, delivery_id)
     SELECT subscription_id, number, id FROM numbered WHERE is_new
+), leased AS (
+    UPDATE deliveries_delivery AS delivery
+    SET leased_until = %(until)s, lease_id = %(lease)s, sequence = numbered.number
+    FROM numbered WHERE delivery.id = numbered.id
+    RETURNING delivery.id, delivery.event_id, delivery.subscription_id, delivery.recipient_id, delivery.trigger,
+        delivery.attempt_count, delivery.sequence, delivery.ordering_key, delivery.position,
+        numbered.retry_requested, extract(epoch FROM delivery.next_attempt_at)::float
 )
-UPDATE deliveries_delivery AS delivery
-SET leased_until = %(until)s, lease_id = %(lease)s, retry_requested = FALSE, sequence = numbered.number
-FROM numbered WHERE delivery.id = numbered.id
-RETURNING delivery.id, delivery.event_id, delivery.subscription_id, delivery.recipient_id, delivery.trigger,
-    delivery.attempt_count, delivery.sequence, numbered.retry_requested, delivery.next_attempt_at
 """
+# `taken` looks up an array of ids, so that no guess of the planner's makes it walk the whole backlog.
+CLAIM = f"""
+WITH candidates AS MATERIALIZED ({{candidates}}), fair AS (
+    SELECT candidates.id, turn, is_retry, failing_since IS NOT NULL AS is_probe,
+        row_number() OVER (PARTITION BY subscription_id ORDER BY turn, next_attempt_at) AS place
+    FROM candidates JOIN subscriptions_subscription ON subscriptions_subscription.id = subscription_id
+    WHERE position IS NULL AND subscription_id <> ALL(%(full)s)
+), allowed AS (
+    SELECT id, is_probe, row_number() OVER (
+        PARTITION BY is_probe ORDER BY CASE WHEN is_retry THEN 2 * place ELSE place END, turn
+    ) AS nth
+    FROM fair
+    WHERE place <= CASE WHEN is_probe THEN 1 ELSE %(share)s END
+), taken AS (
+    SELECT id, subscription_id, position, next_attempt_at, retry_requested, sequence FROM deliveries_delivery
+    WHERE id = ANY(ARRAY(
+            SELECT id FROM allowed WHERE nth <= CASE WHEN is_probe THEN %(probes)s ELSE %(limit)s END
+        )) AND status = 'pending' AND next_attempt_at <= %(now)s
+        AND (leased_until IS NULL OR leased_until <= %(now)s OR leased_until > %(furthest)s)
+    FOR UPDATE SKIP LOCKED
+), {LEASE}
+SELECT is_any_ordered, leased.* FROM (
+    SELECT EXISTS (SELECT FROM candidates WHERE position IS NOT NULL) AS is_any_ordered
+) AS seen LEFT JOIN leased ON TRUE
+"""  # noqa: S608 - nothing from outside is in it
+# Of a key (an ordered subscription, or a part of it) no candidate is taken for itself, but the `heads`: the first that
+# is not finished; and with it the `run` behind it, as far as nothing in it is held, waits for a retry, or is in other
+# hands. Rows are compared as a whole, so that the planner has but one index that it can use. What another claim has
+# locked is not `taken`, nor what comes after that.
+# `marked` takes the candidates that wait for others out of the indexes of what is due, for they may be many. Whoever
+# finishes a delivery takes the mark off the next one (ordering.py), and must not miss it: so the mark is made only
+# under a lock on an unfinished one ahead, a `blocker`. This statement waits for no lock on a delivery.
+CLAIM_IN_ORDER = f"""
+WITH candidates AS MATERIALIZED ({{candidates}}), keys AS (
+    SELECT DISTINCT subscription_id, ordering_key FROM candidates WHERE position IS NOT NULL
+), heads AS MATERIALIZED (
+    SELECT head.* FROM keys CROSS JOIN LATERAL (
+        SELECT id, subscription_id, ordering_key, position, next_attempt_at, status, leased_until
+        FROM deliveries_delivery AS delivery
+        WHERE (delivery.subscription_id, delivery.ordering_key, delivery.position)
+                > (keys.subscription_id, keys.ordering_key, 0)
+            AND status IN ('pending', 'held') AND position IS NOT NULL
+        ORDER BY delivery.subscription_id, delivery.ordering_key, delivery.position LIMIT 1
+    ) AS head
+), fair AS (
+    SELECT heads.*, failing_since IS NOT NULL AS is_probe,
+        row_number() OVER (PARTITION BY subscription_id ORDER BY next_attempt_at, position) AS place
+    FROM heads JOIN subscriptions_subscription AS subscription ON subscription.id = subscription_id
+    WHERE heads.status = 'pending' AND next_attempt_at <= %(now)s
+        AND (leased_until IS NULL OR leased_until <= %(now)s OR leased_until > %(furthest)s)
+        AND subscription_id <> ALL(%(full)s)
+), allowed AS (
+    SELECT *, row_number() OVER (PARTITION BY is_probe ORDER BY place, next_attempt_at) AS nth FROM fair
+    WHERE place <= CASE WHEN is_probe THEN 1 ELSE %(share)s END
+), chosen AS MATERIALIZED (
+    SELECT id, subscription_id, ordering_key, CASE WHEN is_probe THEN 1 ELSE 1 + least(
+            %(share)s / count(*) OVER (PARTITION BY subscription_id) - 1,
+            %(runs)s / count(*) OVER ()
+        ) END AS longest
+    FROM allowed WHERE nth <= CASE WHEN is_probe THEN %(probes)s ELSE %(limit)s END
+), run AS MATERIALIZED (
+    SELECT id, place FROM (
+        SELECT one.id, place, longest,
+            bool_and(is_ready) OVER (PARTITION BY chosen.id ORDER BY place) AS is_near,
+            bool_or(is_leased) OVER (PARTITION BY chosen.id) AS is_in_other_hands
+        FROM chosen CROSS JOIN LATERAL (
+            SELECT id, subscription_id, ordering_key,
+                row_number() OVER (ORDER BY subscription_id, ordering_key, position) AS place,
+                status = 'pending' AND (next_attempt_at <= %(now)s OR attempt_count = 0) AS is_ready,
+                coalesce(leased_until > %(now)s AND leased_until <= %(furthest)s, FALSE) AS is_leased
+            FROM deliveries_delivery AS delivery
+            WHERE (delivery.subscription_id, delivery.ordering_key, delivery.position)
+                    > (chosen.subscription_id, chosen.ordering_key, 0)
+                AND status IN ('pending', 'held') AND position IS NOT NULL
+            ORDER BY delivery.subscription_id, delivery.ordering_key, delivery.position LIMIT %(share)s
+        ) AS one
+        WHERE one.subscription_id = chosen.subscription_id AND one.ordering_key = chosen.ordering_key
+    ) AS waiting
+    WHERE place <= longest AND is_near AND NOT is_in_other_hands
+), locked AS MATERIALIZED (
+    SELECT id, subscription_id, ordering_key, position, next_attempt_at, retry_requested, sequence
+    FROM deliveries_delivery
+    WHERE id = ANY(ARRAY(SELECT id FROM run))
+        AND status = 'pending' AND (next_attempt_at <= %(now)s OR attempt_count = 0)
+        AND (leased_until IS NULL OR leased_until <= %(now)s OR leased_until > %(furthest)s)
+    FOR UPDATE SKIP LOCKED
+), taken AS MATERIALIZED (
+    SELECT * FROM (
+        SELECT locked.*, place, row_number() OVER (
+            PARTITION BY subscription_id, ordering_key ORDER BY position
+        ) AS nth
+        FROM locked JOIN run USING (id)
+    ) AS one
+    WHERE place = nth
+), waiting AS MATERIALIZED (
+    SELECT candidates.*, heads.id AS head FROM candidates JOIN heads USING (subscription_id, ordering_key)
+    WHERE candidates.position > heads.position AND candidates.id <> ALL(ARRAY(SELECT id FROM taken))
+), blockers AS MATERIALIZED (
+    SELECT id FROM deliveries_delivery
+    WHERE id = ANY(ARRAY(SELECT head FROM waiting)) AND status IN ('pending', 'held')
+        AND id <> ALL(ARRAY(SELECT id FROM taken))
+    FOR NO KEY UPDATE SKIP LOCKED
+), blocked AS MATERIALIZED (
+    SELECT id FROM deliveries_delivery
+    WHERE id = ANY(ARRAY(
+            SELECT id FROM waiting
+            WHERE head = ANY(ARRAY(SELECT id FROM blockers UNION ALL SELECT id FROM taken WHERE place = 1))
+        )) AND status = 'pending' AND NOT behind
+    FOR NO KEY UPDATE SKIP LOCKED
+), marked AS (
+    UPDATE deliveries_delivery SET behind = TRUE WHERE id = ANY(ARRAY(SELECT id FROM blocked))
+), {LEASE}
+SELECT * FROM leased
+"""  # noqa: S608
 EVENTS = "SELECT id, type, occurred_at, payload FROM events_event WHERE id = ANY(%s)"
 
 
@@ -121,6 +248,8 @@ class ClaimedDelivery:
     trigger: str
     attempt_count: int
     sequence: int
+    ordering_key: str | None = None
+    position: int | None = None
 
     @property
     def test(self) -> bool:
@@ -189,16 +318,18 @@ class Limits:
     """How much to claim: `limit` in all, `share` of one subscription, nothing of those that are `full`.
 
     Of each subscription that fails it is one, to find out whether it has recovered, and `probes` of these in all.
+    What is in an order may come beside that, as much again, and `runs` that follow it one by one.
     """
 
     limit: int
     share: int
     full: Collection[UUID] = ()
     probes: int = 1000
+    runs: int = 256
 
 
 def claim(lane: str, now: datetime, limits: Limits) -> list[Claim]:
-    """Take what has been due for longest, within the limits. Whoever is passed over pays nothing for it."""
+    """Take what is due, by lanes and within the limits. Whoever is passed over pays nothing for it."""
     return claim_among(FRONT, lane, now, limits)
 
 
@@ -216,13 +347,21 @@ def claim_among(candidates: str, lane: str, now: datetime, limits: Limits) -> li
         "share": limits.share,
         "full": list(limits.full),
         "probes": limits.probes,
+        "runs": limits.runs,
         "candidates": CANDIDATES,
+        "newest": NEWEST,
         "until": now + attempt_timeout(lane) + LEASE_MARGIN,
+        "furthest": now + LONGEST_LEASE,
         "lease": lease_id,
     }
     with connection.cursor() as cursor:
         cursor.execute(CLAIM.format(candidates=candidates), parameters)
-        rows = sorted(cursor.fetchall(), key=lambda row: row[-1])
+        found = cursor.fetchall()
+        rows = [row for _, *row in found if row[0]]
+        if found[0][0]:
+            cursor.execute(CLAIM_IN_ORDER.format(candidates=candidates), parameters)
+            rows += cursor.fetchall()
+    rows.sort(key=lambda row: row[-1])
     return claims(lane, rows, lease_id, now) if rows else []
 
 
@@ -265,6 +404,7 @@ def subscriptions_of(ids: Collection[UUID], now: datetime) -> dict[UUID, Subscri
         if len(ids) > 1:
             return {id: one for single in ids for id, one in subscriptions_of([single], now).items()}
         log.error("subscription waits for an encryption key", subscription=str(*ids), reason=str(reason))
+        Subscription.objects.filter(id__in=ids).update(cooling_until=now + KEY_LOOKED_FOR_AGAIN)
         return {}
 
 

@@ -18,6 +18,7 @@ from django.utils import timezone
 from deliveries.channels import Report, email, webhook
 from deliveries.claiming import Claim, Limits, claim, claim_past_the_front
 from deliveries.confirming import send_confirmation_requests
+from deliveries.ordering import Runs
 from deliveries.pacing import Pacing
 from deliveries.patience import patiently
 from deliveries.resting import resting
@@ -38,6 +39,7 @@ LONGEST_DRAIN = timedelta(seconds=30)
 LONGEST_CONFIRMING = timedelta(seconds=10)  # before a drain of emails: notifications are due, too
 LOOK_AGAIN = 0.05  # seconds; for what has come due while others are in flight
 LOOK_PAST = 0.1  # seconds
+LOOK_PAST_ANYWAY = 1.0  # seconds; with enough at the front
 TOGETHER = 0.005  # seconds; to look at many results at a time costs less than at each
 SETTLE_AFTER = 0.1  # seconds
 SETTLE_AT = 128
@@ -82,7 +84,8 @@ class Drain:
         self.clock = clock
         self.is_over = over_after(LONGEST_DRAIN)
         self.windows = Windows(THREADS[lane], MOST_SLOW[lane])
-        self.look_at = self.look_past_at = self.settle_at = 0.0
+        self.runs = Runs()
+        self.look_at = self.looked_past_at = self.settle_at = 0.0
         self.tried: list[Tried] = []
         self.unsent: list[Claim] = []
         self.resting: Collection[UUID] = ()
@@ -127,19 +130,33 @@ class Drain:
             share=SHARE,
             full=[*self.windows.full(SHARE), *self.resting, *self.just_failed()],
             probes=self.windows.unproven_room,
+            runs=max(CLAIMED - self.runs.waiting, 0),
         )
         claims = claim(self.lane, self.clock(), limits)
-        if len(claims) < limits.limit // 2 and time.monotonic() >= self.look_past_at:
-            self.look_past_at = time.monotonic() + LOOK_PAST
+        pause = LOOK_PAST if len(claims) < limits.limit // 2 else LOOK_PAST_ANYWAY
+        if time.monotonic() >= self.looked_past_at + pause:
+            self.looked_past_at = time.monotonic()
             probed = [one.delivery.subscription_id for one in claims if one.is_probe]
             limits = replace(limits, full=[*limits.full, *probed])
             claims += claim_past_the_front(self.lane, self.clock(), limits)
         if unwanted := [one for one in claims if not one.sendable]:
             hold(unwanted, self.clock())
-        sendable = [one for one in claims if one.sendable]
-        self.windows.add(one for one in sendable if not one.subscription.rate_limit)
-        self.unsent += self.pacing.add([one for one in sendable if one.subscription.rate_limit])
+        self.let_go(self.runs.firsts([one for one in claims if one.sendable]))
         return claims
+
+    def let_go(self, claims: Iterable[Claim]) -> None:
+        """Let them out as soon as there is room for them, and their moment has come."""
+        limited = []
+        for one in claims:
+            if one.subscription.rate_limit:
+                limited.append(one)
+            else:
+                self.windows.add([one])
+        try:
+            self.unsent += self.pacing.add(limited)
+        except (OperationalError, InterfaceError) as error:
+            self.unsent += limited
+            self.claim_no_more(error)
 
     def just_failed(self) -> Iterable[UUID]:
         """Those of whom it is decided only when they are settled whether they cool down."""
@@ -150,6 +167,7 @@ class Drain:
         late, self.unsent = self.unsent, []
         late += self.windows.give_back(self.wanted())
         late += self.pacing.give_back() if self.is_over() else []
+        late += self.runs.rest(late) + self.runs.give_back(self.wanted())
         if late:
             put_back_unsent(late)
 
@@ -177,6 +195,7 @@ class Drain:
         if len(self.windows.quick) > THREADS[self.lane] // 2:
             time.sleep(TOGETHER)
         patience = min(TOGETHER if self.tried else LOOK_AGAIN, self.pacing.wait(time.monotonic()))
+        following: list[Claim] = []
         for one in self.senders.results(patience):
             if isinstance(one, Claim):
                 self.windows.came_back(one)
@@ -190,11 +209,14 @@ class Drain:
             answered = one.report.status_code is not None
             self.windows.note_host(one.claim, answered, time.monotonic())
             self.pacing.forget(one.claim)
+            if one.report.succeeded:
+                following += self.runs.next(one.claim)
+            else:
+                self.unsent += self.runs.rest([one.claim])
+        self.let_go(following)
 
     def is_time_to_settle(self) -> bool:
-        return (
-            len(self.tried) >= SETTLE_AT or time.monotonic() >= self.settle_at or not self.windows.in_flight
-        )
+        return len(self.tried) >= SETTLE_AT or time.monotonic() >= self.settle_at or not self.windows.is_busy
 
     def settle(self) -> None:
         tried, self.tried = self.tried, []

@@ -2,9 +2,10 @@
 
 One statement, and so one snapshot: what is at work meanwhile makes no fault, and the rows stay in the database.
 
-An event is told once to everybody who wanted it. Which subscriptions did is known of those that were as they are now
-since before the event; of email subscriptions it is not, since their recipients come and go. A delivery's last attempt
-may be another than the one that decided it: a worker that came back late adds to the history and decides nothing.
+An event is told once to everybody who wanted it, and counts them itself. Whom it should have counted is known of the
+subscriptions that were as they are now since before the event; of email subscriptions it is not, since their recipients
+come and go. A delivery's last attempt may be another than the one that decided it: a worker that came back late adds to
+the history and decides nothing. Numbers up to the highest that retention has taken (retention.py) may be missing.
 """
 
 from collections import Counter
@@ -61,9 +62,21 @@ DELIVERIES = """
             'is of another application than its subscription'),
         (subscription.channel IS DISTINCT FROM delivery.channel, 'is of another channel than its subscription'),
         (recipient_id IS NOT NULL AND recipient.subscription_id IS DISTINCT FROM delivery.subscription_id,
-            'has a recipient of another subscription')
+            'has a recipient of another subscription'),
+        (behind AND NOT is_finished AND NOT EXISTS (
+            SELECT FROM deliveries_delivery AS earlier
+            WHERE earlier.subscription_id = delivery.subscription_id AND earlier.ordering_key = delivery.ordering_key
+                AND earlier.position < delivery.position AND earlier.status IN ('pending', 'held')
+        ), 'waits behind nothing')
     ) AS rule (is_broken, says)
     WHERE is_broken AND delivery.created_at >= %(since)s
+"""
+COUNTED = """
+    SELECT 'event', event.id::text, concat('counts ', delivery_count, ' deliveries; there are ', coalesce(made, 0))
+    FROM events_event AS event LEFT JOIN (
+        SELECT event_id, count(*) AS made FROM deliveries_delivery WHERE trigger = 'scheduled' GROUP BY event_id
+    ) AS counted ON event_id = event.id
+    WHERE event.created_at >= %(since)s AND delivery_count <> coalesce(made, 0)
 """
 TOLD_TWICE = """
     SELECT 'event', event_id::text,
@@ -81,15 +94,22 @@ NOT_TOLD = """
             AND delivery.subscription_id = subscription.id AND trigger = 'scheduled'
     )
 """
+ATTEMPTS = """
+    SELECT 'attempt', attempt.id::text, concat('belongs to delivery ', delivery_id, ', which is not there')
+    FROM deliveries_attempt AS attempt LEFT JOIN deliveries_delivery AS delivery ON delivery.id = delivery_id
+    WHERE delivery.id IS NULL AND started_at >= %(since)s
+"""
 NUMBERS = """
     SELECT 'sequence number', concat(numbered.subscription_id, '/', number), says
     FROM (
-        SELECT *, lag(number, 1, 0::bigint) OVER (PARTITION BY subscription_id ORDER BY number) AS before
-        FROM deliveries_sequencenumber
+        SELECT numbered.*, coalesce(forgotten, 0) AS forgotten,
+            lag(number, 1, 0::bigint) OVER (PARTITION BY subscription_id ORDER BY number) AS before
+        FROM deliveries_sequencenumber AS numbered LEFT JOIN deliveries_sequencecounter USING (subscription_id)
     ) AS numbered
     LEFT JOIN deliveries_delivery AS delivery ON delivery.id = delivery_id
     CROSS JOIN LATERAL (VALUES
-        (number <> before + 1, concat('follows ', before)),
+        (number = before OR (number > forgotten AND number <> greatest(before, forgotten) + 1),
+            concat('follows ', before)),
         (delivery.id IS NULL, concat('belongs to delivery ', delivery_id, ', which is not there')),
         (delivery.id IS NOT NULL
             AND (delivery.subscription_id, sequence) IS DISTINCT FROM (numbered.subscription_id, number),
@@ -99,13 +119,14 @@ NUMBERS = """
 """
 COUNTERS = """
     SELECT 'sequence counter', subscription_id::text,
-        concat('counts to ', coalesce(counter.last, 0), '; the highest number is ', coalesce(highest.last, 0))
+        concat('counts to ', coalesce(counter.last, 0), '; the highest number is ',
+            coalesce(greatest(highest.last, forgotten), 0))
     FROM deliveries_sequencecounter AS counter FULL JOIN (
         SELECT subscription_id, max(number) AS last FROM deliveries_sequencenumber GROUP BY subscription_id
     ) AS highest USING (subscription_id)
-    WHERE counter.last IS DISTINCT FROM highest.last
+    WHERE counter.last IS DISTINCT FROM greatest(highest.last, forgotten)
 """
-LEDGER = " UNION ALL ".join([DELIVERIES, TOLD_TWICE, NOT_TOLD, NUMBERS, COUNTERS])
+LEDGER = " UNION ALL ".join([DELIVERIES, COUNTED, TOLD_TWICE, NOT_TOLD, ATTEMPTS, NUMBERS, COUNTERS])
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,10 @@ from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Lower
 
+from accounts.audit import picture, record
 from accounts.limits import check_room
 from deliveries.models import ConfirmationRequest, Delivery, Trigger
+from deliveries.ordering import keys_of, let_next_go
 from deliveries.publishing import (
     checked,
     create_deliveries,
@@ -46,10 +48,13 @@ def create_subscription(subscription: Subscription, emails: Iterable[str], now: 
         application = subscription.application
         check_room(application, application.subscriptions.existing(), "MAX_SUBSCRIPTIONS")
         subscription.save(force_insert=True)
+        secret = None
         if subscription.channel == Channel.EMAIL:
             set_recipients(subscription, emails, now)
-            return None
-        return SigningSecret.objects.create(subscription=subscription, created_at=now).secret
+        else:
+            secret = SigningSecret.objects.create(subscription=subscription, created_at=now).secret
+        record("subscription.created", subscription, after=picture(subscription))
+        return secret
 
 
 def change_subscription(
@@ -57,18 +62,21 @@ def change_subscription(
 ) -> None:
     """Set these fields, and with `emails` the recipients. Deliveries that are under way go on as they are."""
     with transaction.atomic():
+        before = picture(subscription)
         for name, value in values.items():
             setattr(subscription, name, value)
         names = ["encrypted_headers" if name == "headers" else name for name in values]
         subscription.save(update_fields=[*names, "updated_at"])
         if emails is not None:
             set_recipients(subscription, emails, now)
+        record("subscription.changed", subscription, before, picture(subscription))
 
 
 def rotate_secret(subscription: Subscription, overlap: timedelta, now: datetime) -> str:
     """A new signing secret; the ones before sign beside it for `overlap`. Returns the new one."""
     with transaction.atomic():
         lock(subscription.id)
+        record("subscription.secret_rotated", subscription, after={"previous_expires_at": now + overlap})
         return SigningSecret.objects.rotate(subscription, overlap, now)
 
 
@@ -160,7 +168,9 @@ def disable(subscription: Subscription, now: datetime, reason: str) -> Subscript
 def suspend(subscription_id: UUID, status: str, reason: str, now: datetime) -> Subscription:
     with transaction.atomic():
         subscription = lock(subscription_id)
+        before = picture(subscription)
         set_aside(subscription, status, reason, now)
+        record(f"subscription.{status}", subscription, before, picture(subscription))
     return subscription
 
 
@@ -177,11 +187,13 @@ def resume(subscription: Subscription, now: datetime) -> Subscription:
     """Active again: what was held is due now."""
     with transaction.atomic():
         subscription = lock(subscription.id)
+        before = picture(subscription)
         subscription.status, subscription.status_reason = Subscription.Status.ACTIVE, ""
         subscription.failing_since = subscription.cooling_until = None
         subscription.failure_count = 0
         subscription.save(update_fields=[*STATE, "updated_at"])
         release(Q(subscription=subscription), now)
+        record("subscription.resumed", subscription, before, picture(subscription))
     return subscription
 
 
@@ -200,6 +212,9 @@ def delete_subscription(subscription: Subscription, now: datetime) -> None:
         locked.deleted_at = now
         locked.save(update_fields=["deleted_at", "updated_at"])
         cancel_unfinished(Q(subscription=locked), now)
+        left_to_workers = Delivery.objects.filter(subscription=locked, position__isnull=False).unfinished()
+        let_next_go(keys_of(left_to_workers))
+        record("subscription.deleted", locked, after={"deleted_at": now})
 
 
 def cancel_unfinished(which: Q, now: datetime) -> None:
@@ -222,15 +237,20 @@ def retry(delivery: Delivery, now: datetime) -> Delivery:
     with transaction.atomic():
         subscription = lock(delivery.subscription_id)
         locked = (
-            Delivery.objects.select_for_update(of=("self",)).select_related("recipient").get(pk=delivery.pk)
+            Delivery.objects.select_for_update(of=("self",))
+            .select_related("recipient", "event")
+            .get(pk=delivery.pk)
         )
         refuse_retry(locked, subscription)
+        before = picture(locked)
         locked.status = Delivery.Status.PENDING
         locked.retry_requested = True
         locked.next_attempt_at = first_in_line(subscription, now) if subscription.failing_since else now
         locked.finished_at = None
-        locked.save(update_fields=["status", "retry_requested", "next_attempt_at", "finished_at"])
+        locked.behind = False  # it may be the first of its key now; if it is not, the next claim says so
+        locked.save(update_fields=["status", "retry_requested", "next_attempt_at", "finished_at", "behind"])
         wake([locked.channel])
+        record("delivery.retried", locked, before, picture(locked))
     return locked
 
 
@@ -245,6 +265,7 @@ def first_in_line(locked: Subscription, now: datetime) -> datetime:
 
 
 def refuse_retry(delivery: Delivery, subscription: Subscription) -> None:
+    refuse_erased(delivery.event)
     if delivery.status == Delivery.Status.SUCCEEDED:
         raise NotPossible(
             "This delivery has succeeded. To tell the receiver again, replay its event: "
@@ -260,9 +281,21 @@ def refuse_retry(delivery: Delivery, subscription: Subscription) -> None:
         raise NotPossible(f"The recipient is {delivery.recipient.status}; only a confirmed one gets emails.")
 
 
+def refuse_erased(event: Event) -> None:
+    if event.is_erased:
+        raise NotPossible(
+            "The payload of this event was erased on a customer's behalf; it is told to nobody."
+        )
+
+
 def cancel(delivery: Delivery, now: datetime) -> Delivery:
-    """No further attempt. One that is under way still ends up in the history. Raises NotPossible when finished."""
+    """No further attempt. One that is under way still ends up in the history. Raises NotPossible when finished.
+
+    In an ordered subscription the next one goes on.
+    """
     with transaction.atomic():
+        if delivery.position is not None:
+            Subscription.objects.select_for_update(no_key=True).only("id").get(pk=delivery.subscription_id)
         locked = Delivery.objects.select_for_update(of=("self",)).get(pk=delivery.pk)
         if locked.status == Delivery.Status.CANCELLED:
             return locked
@@ -270,19 +303,26 @@ def cancel(delivery: Delivery, now: datetime) -> Delivery:
             raise NotPossible(
                 f"This delivery has {locked.status}; only a pending or held one can be cancelled."
             )
+        before = picture(locked)
         locked.status = Delivery.Status.CANCELLED
         locked.next_attempt_at = locked.leased_until = locked.lease_id = None
         locked.retry_requested = False
         locked.finished_at = now
         locked.save()
+        if locked.position is not None:
+            let_next_go(keys_of([locked]))
+            wake([locked.channel])
+        record("delivery.cancelled", locked, before, picture(locked))
     return locked
 
 
 def replay(event: Event, subscription_ids: Sequence[UUID] | None, now: datetime) -> list[Delivery]:
     """Tell an old event again: new deliveries, to these subscriptions or to every active one that matches now.
 
-    For a named subscription that is paused or disabled they are held. Raises NotPossible for a test.
+    For a named subscription that is paused or disabled they are held. Raises NotPossible for a test, and for an
+    event whose payload was erased.
     """
+    refuse_erased(event)
     if event.test:
         raise NotPossible(
             "This event is a test, an example that nobody but its subscription should get. "
@@ -291,13 +331,16 @@ def replay(event: Event, subscription_ids: Sequence[UUID] | None, now: datetime)
     with transaction.atomic():
         subscriptions = replay_targets(event, subscription_ids)
         recipients = recipients_of(subscriptions)
-        return create_deliveries(
+        made = create_deliveries(
             [
                 delivery
                 for subscription in subscriptions
                 for delivery in new_deliveries(event, subscription, recipients, Trigger.REPLAY, now)
             ]
         )
+        told = [subscription.id for subscription in subscriptions]
+        record("event.replayed", event, after={"subscriptions": told, "deliveries": len(made)})
+        return made
 
 
 def replay_targets(event: Event, subscription_ids: Sequence[UUID] | None) -> list[Subscription]:
@@ -330,6 +373,7 @@ def send_test(subscription: Subscription, type: str | None, now: datetime) -> li
         deliveries = new_deliveries(event, subscription, recipients, Trigger.TEST, now)
         if not deliveries:
             raise NotPossible("No recipient has confirmed the address yet; nobody would get the test.")
+        record("subscription.tested", subscription, after={"event": event.id, "type": chosen})
         return create_deliveries(deliveries)
 
 

@@ -12,6 +12,7 @@ from events.models import Event
 from subscriptions.models import Channel, Recipient, Subscription
 
 HEARTBEAT_FRESH = timedelta(minutes=3)
+LONGEST_LEASE = timedelta(minutes=10)  # what ends later was given by a clock that was ahead
 LATE = timedelta(minutes=5)  # a due delivery that waits longer is stuck
 
 
@@ -36,7 +37,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
     def idle(self, now: datetime) -> "DeliveryQuerySet":
         """Those that no worker holds."""
-        return self.filter(models.Q(leased_until=None) | models.Q(leased_until__lte=now))
+        return self.exclude(leased_until__gt=now, leased_until__lte=now + LONGEST_LEASE)
 
     def due(self, now: datetime) -> "DeliveryQuerySet":
         """Those whose next attempt should have begun and has not, the longest waiting first."""
@@ -79,7 +80,7 @@ class Delivery(models.Model):
         editable=False,
         help_text="Numbers what the subscription is told, without a gap; given when first claimed.",
     )
-    ordering_key = models.CharField(
+    ordering_key = models.CharField(  # noqa: DJ001 - "" is a key like any other
         max_length=64,
         null=True,
         blank=True,
@@ -100,6 +101,8 @@ class Delivery(models.Model):
     lease_id = models.UUIDField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    audited = ("status", "next_attempt_at")
 
     objects = DeliveryQuerySet.as_manager()
 
@@ -179,6 +182,7 @@ class Delivery(models.Model):
 class SequenceCounter(models.Model):
     """The last number that a subscription's deliveries have. Who gives numbers holds its row until the commit.
 
+    Of the numbers up to `forgotten` some are gone, with deliveries whose retention has ended.
     Without a foreign key in the database, whose check would wait for a pause that waits for the claim's rows.
     """
 
@@ -186,6 +190,7 @@ class SequenceCounter(models.Model):
         Subscription, models.PROTECT, primary_key=True, related_name="sequence_counter", db_constraint=False
     )
     last = models.PositiveBigIntegerField()
+    forgotten = models.PositiveBigIntegerField(db_default=0)
 
     def __str__(self) -> str:
         return f"{self.last} of {self.subscription_id}"
@@ -195,10 +200,11 @@ class SequenceNumber(models.Model):
     """Which delivery has which number among its subscription's: the other direction of `Delivery.sequence`.
 
     The first claim of a delivery adds it, and nothing changes it. `manage.py reconcile` checks what a foreign key
-    would, which would cost each claim more than the number does.
+    would, which would cost each claim more than the number does. The key has the delivery, since the table is in
+    partitions by it; that a number is given once is ensured by the lock on its counter.
     """
 
-    pk = models.CompositePrimaryKey("subscription", "number")
+    pk = models.CompositePrimaryKey("subscription", "number", "delivery")
     subscription = models.ForeignKey(
         Subscription, models.PROTECT, related_name="sequence", db_constraint=False, db_index=False
     )
@@ -220,9 +226,10 @@ def schedule_of(channel: str, subscription: Subscription) -> list[timedelta]:
 
 
 class Attempt(models.Model):
-    """One try of a delivery. Never changed: the database refuses UPDATE and DELETE.
+    """One try of a delivery. Never changed: the database refuses UPDATE, and DELETE before its retention ends.
 
-    The body that was sent is not kept: `Notification.body` makes the same bytes from the event.
+    In the database the key is (`delivery`, `number`), since the table is in partitions by the delivery. The body that
+    was sent is not kept: `Notification.body` makes the same bytes from the event.
     """
 
     class Outcome(models.TextChoices):
@@ -247,6 +254,7 @@ class Attempt(models.Model):
 
     class Meta:
         ordering = ("delivery", "number")
+        indexes = [models.Index(fields=["id"], name="attempt_by_id")]
         constraints = [
             models.UniqueConstraint(fields=["delivery", "number"], name="attempt_number_once_a_delivery")
         ]

@@ -11,10 +11,13 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.utils import timezone
 
+from accounts.audit import acting_key
 from accounts.models import Application
 from deliveries.models import Delivery, Trigger
+from deliveries.ordering import put_in_order
 from deliveries.wakeup import wake
 from events.event_types import EVENT_TYPES
+from events.idempotency import KEPT_FOR
 from events.models import Event, IdempotencyKey
 from events.payloads import PayloadRefused, encode
 from subscriptions.models import Channel, Recipient, Subscription
@@ -113,6 +116,7 @@ def prepare(change: Change, index: int, now: datetime) -> Event:
             occurred_at=change.occurred_at or now,
             created_at=now,
             payload=checked(change.type, change.payload),
+            published_by=acting_key(),
         )
     except ValueError as reason:
         raise ItemRefused(index, reason) from None
@@ -154,7 +158,7 @@ def asked_key(change: Change, event: Event) -> IdempotencyKey | None:
 
 
 def reserve(asked: Sequence[IdempotencyKey]) -> dict[str, IdempotencyKey]:
-    """For each key the row that holds it: the first that asks for it here, or an earlier one.
+    """For each key the row that holds it: the first that asks for it here, or an earlier one that is still known.
 
     The primary key decides between two at the same time: the second waits for the first to commit. They go in
     in order, so that two batches can't wait for each other. The event's row may come after its key's, since
@@ -166,10 +170,12 @@ def reserve(asked: Sequence[IdempotencyKey]) -> dict[str, IdempotencyKey]:
         return {}
     with connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {IdempotencyKey._meta.db_table} (key, fingerprint, event_id, created_at)"  # noqa: S608
+            f"INSERT INTO {IdempotencyKey._meta.db_table} AS known (key, fingerprint, event_id, created_at)"  # noqa: S608
             " SELECT * FROM unnest(%s::varchar[], %s::varchar[], %s::uuid[], %s::timestamptz[])"
-            " ON CONFLICT (key) DO NOTHING RETURNING key",
-            [list(column) for column in zip(*rows, strict=True)],
+            " ON CONFLICT (key) DO UPDATE SET (fingerprint, event_id, created_at)"
+            " = (excluded.fingerprint, excluded.event_id, excluded.created_at)"
+            " WHERE known.created_at <= excluded.created_at - %s::interval RETURNING key",
+            [*(list(column) for column in zip(*rows, strict=True)), str(KEPT_FOR)],
         )
         taken = {row[0] for row in cursor.fetchall()}
     earlier = IdempotencyKey.objects.select_related("event__application").in_bulk(first.keys() - taken)
@@ -277,6 +283,8 @@ def new_delivery(
 
 
 def create_deliveries(deliveries: list[Delivery]) -> list[Delivery]:
+    """Save new deliveries, which stand in the order of publishing, and wake those who send them."""
+    put_in_order(deliveries)
     created = Delivery.objects.bulk_create(deliveries, batch_size=5000)
     wake({delivery.channel for delivery in created if delivery.status == Delivery.Status.PENDING})
     return created

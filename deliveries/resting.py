@@ -11,12 +11,15 @@ from uuid import UUID
 from django.db import connection
 
 from deliveries.claiming import WAITING
+from deliveries.models import LONGEST_LEASE
 from deliveries.pacing import AHEAD, LONGEST_SPACING
+from subscriptions.models import LONGEST_COOLING
 
 SOON = timedelta(milliseconds=100)  # before it may begin, a delivery is worth claiming
-# What lies further ahead than anything is handed out is from before the database's clock was put back.
+# What lies further ahead than anything is handed out is from before a clock was put back.
 RESTING = """
-SELECT id, cooling_until FROM subscriptions_subscription WHERE cooling_until > %(now)s
+SELECT id, cooling_until FROM subscriptions_subscription
+WHERE cooling_until > %(now)s AND cooling_until <= %(coolest)s
 UNION ALL
 SELECT subscription_id, %(now)s + (next_at - moment - %(soon)s)
 FROM subscriptions_pace CROSS JOIN (SELECT clock_timestamp() AS moment) AS clock
@@ -27,7 +30,7 @@ NEXT_DUE = f"""
 SELECT min(first.next_attempt_at) FROM waiting CROSS JOIN LATERAL (
     SELECT next_attempt_at FROM deliveries_delivery
     WHERE status = 'pending' AND NOT behind AND channel = %(lane)s AND subscription_id = waiting.id
-        AND (leased_until IS NULL OR leased_until <= %(now)s)
+        AND (leased_until IS NULL OR leased_until <= %(now)s OR leased_until > %(leased)s)
     ORDER BY next_attempt_at LIMIT 1
 ) AS first
 WHERE waiting.id <> ALL(%(resting)s)
@@ -36,7 +39,12 @@ WHERE waiting.id <> ALL(%(resting)s)
 
 def resting(now: datetime) -> dict[UUID, datetime]:
     """Their ids, and until when."""
-    parameters: dict[str, Any] = {"now": now, "soon": SOON, "furthest": AHEAD + LONGEST_SPACING}
+    parameters: dict[str, Any] = {
+        "now": now,
+        "coolest": now + LONGEST_COOLING,
+        "soon": SOON,
+        "furthest": AHEAD + LONGEST_SPACING,
+    }
     with connection.cursor() as cursor:
         cursor.execute(RESTING, parameters)
         return dict(cursor.fetchall())
@@ -45,6 +53,12 @@ def resting(now: datetime) -> dict[UUID, datetime]:
 def next_due_beside(resting: Collection[UUID], lane: str, now: datetime) -> datetime | None:
     """When the next attempt of any other subscription should begin."""
     with connection.cursor() as cursor:
-        cursor.execute(NEXT_DUE, {"now": now, "lane": lane, "resting": list(resting)})
+        parameters: dict[str, Any] = {
+            "now": now,
+            "leased": now + LONGEST_LEASE,
+            "lane": lane,
+            "resting": list(resting),
+        }
+        cursor.execute(NEXT_DUE, parameters)
         row: tuple[datetime | None] = cursor.fetchone()
     return row[0]

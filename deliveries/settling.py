@@ -16,12 +16,12 @@ from deliveries.channels import Report
 from deliveries.claiming import Claim
 from deliveries.lifecycle import set_aside
 from deliveries.models import Attempt, Delivery, Trigger
-from subscriptions.models import Channel, Recipient, Subscription
+from deliveries.ordering import keys_of, let_next_go
+from subscriptions.models import LONGEST_COOLING, Channel, Recipient, Subscription
 
 JITTER = 0.2
 FAILURES_BEFORE_COOLING = 5
 SHORTEST_COOLING = timedelta(seconds=5)
-LONGEST_COOLING = timedelta(minutes=5)
 LONGEST_RETRY_AFTER = timedelta(hours=24)
 UNSTORABLE = (DataError, ValueError)  # ValueError: half a surrogate pair does not even reach the database
 SETTLED = {
@@ -49,13 +49,17 @@ SELECT {", ".join(SETTLED)} FROM deliveries_delivery WHERE id = ANY(%s::uuid[]) 
 WRITE = f"""
 UPDATE deliveries_delivery SET {", ".join(f"{name} = settled.{name}" for name in SETTLED if name != "id")}
 FROM unnest({", ".join(f"%s::{kind}[]" for kind in SETTLED.values())}) AS settled ({", ".join(SETTLED)})
-WHERE deliveries_delivery.id = settled.id
+WHERE deliveries_delivery.id = ANY(%s::uuid[]) AND deliveries_delivery.id = settled.id
 """  # noqa: S608
 UNSENT = """
-UPDATE deliveries_delivery AS delivery
-SET leased_until = NULL, lease_id = NULL, retry_requested = retry_requested OR unsent.by_hand
-FROM unnest(%s::uuid[], %s::uuid[], %s::boolean[]) AS unsent (id, lease_id, by_hand)
-WHERE delivery.id = unsent.id AND delivery.lease_id = unsent.lease_id
+WITH unsent AS (
+    SELECT id FROM deliveries_delivery
+    WHERE id = ANY(%(ids)s::uuid[])
+        AND (id, lease_id) IN (SELECT * FROM unnest(%(ids)s::uuid[], %(leases)s::uuid[]) AS unsent (id, lease_id))
+    ORDER BY id FOR NO KEY UPDATE
+)
+UPDATE deliveries_delivery SET leased_until = NULL, lease_id = NULL
+WHERE id = ANY(%(ids)s::uuid[]) AND id IN (SELECT id FROM unsent)
 """
 HISTORY = """
 COPY deliveries_attempt (id, delivery_id, number, trigger, started_at, duration_ms, timings, outcome, status_code,
@@ -130,13 +134,17 @@ def settle_together(tried: Sequence[Tried], now: datetime) -> None:
     """Plain successes, which nearly all are, without a look at their rows; all of them with one, if that fails."""
     plain = [one for one in tried if one.is_plain]
     others = [one for one in tried if not one.is_plain]
+    healthy = {one.claim.delivery.subscription_id for one in tried if one.report.succeeded}
     try:
         with transaction.atomic():
+            subscriptions = lock_affected(tried)
             succeed(plain, now)
-            look_and_settle(others, now)
+            look_and_settle(others, subscriptions, healthy, now)
+            let_next_go(keys_of(one.claim.delivery for one in tried))
     except Overtaken:
         with transaction.atomic():
-            look_and_settle(tried, now)
+            look_and_settle(tried, lock_affected(tried), healthy, now)
+            let_next_go(keys_of(one.claim.delivery for one in tried))
 
 
 def succeed(tried: Sequence[Tried], now: datetime) -> None:
@@ -160,10 +168,15 @@ def array(values: Iterable[UUID | int]) -> str:
     return f"{{{','.join(map(str, values))}}}"
 
 
-def look_and_settle(tried: Sequence[Tried], now: datetime) -> None:
+def look_and_settle(
+    tried: Sequence[Tried],
+    subscriptions: dict[UUID, Subscription],
+    healthy: Collection[UUID],
+    now: datetime,
+) -> None:
+    """`subscriptions` are locked; `healthy` are those of which an attempt has just succeeded."""
     if not tried or not (tried := unwritten(tried)):
         return
-    subscriptions = lock_affected(tried)
     deliveries = lock_deliveries([one.claim for one in tried])
     attempts = []
     for one in tried:
@@ -174,7 +187,7 @@ def look_and_settle(tried: Sequence[Tried], now: datetime) -> None:
             conclude(delivery, one, subscriptions, now)
     insert_attempts(attempts)
     write(deliveries.values())
-    note_health(tried, subscriptions, now)
+    note_health(tried, subscriptions, healthy, now)
     for gone in {one.claim.delivery.subscription_id for one in tried if one.report.gone}:
         disable_gone(subscriptions[gone], now)
 
@@ -217,18 +230,19 @@ def write(deliveries: Collection[LockedDelivery]) -> None:
     """One UPDATE for all; `bulk_update` takes longer to write its SQL than PostgreSQL to run this."""
     columns = [[getattr(delivery, name) for delivery in deliveries] for name in SETTLED]
     with connection.cursor() as cursor:
-        cursor.execute(WRITE, columns)
+        cursor.execute(WRITE, [*columns, array(delivery.id for delivery in deliveries)])
 
 
 def lock_affected(tried: Sequence[Tried]) -> dict[UUID, Subscription]:
     """The subscriptions whose health or whose waiting deliveries this settling may change, as they are now.
 
-    Publishers share the row with this lock; a pause waits for it.
+    Publishers share the row with this lock; a pause waits for it. Like everybody, settling takes it before those of
+    the deliveries, or two would wait for each other.
     """
     ids = {
         one.claim.delivery.subscription_id
         for one in tried
-        if not one.report.succeeded or one.claim.subscription.failing_since
+        if not one.is_plain or one.claim.delivery.position is not None
     }
     return lock_subscriptions(ids) if ids else {}
 
@@ -283,7 +297,9 @@ def conclude(
     delivery: LockedDelivery, one: Tried, subscriptions: Mapping[UUID, Subscription], now: datetime
 ) -> None:
     """What becomes of the delivery after this attempt. `subscriptions` has those of failed attempts."""
-    wait = timedelta(0) if delivery.retry_requested else wait_after(delivery, one)
+    is_by_hand = one.claim.trigger == Trigger.MANUAL
+    wait = timedelta(0) if delivery.retry_requested and not is_by_hand else wait_after(delivery, one)
+    delivery.retry_requested &= not is_by_hand
     if one.report.succeeded:
         finish(delivery, Delivery.Status.SUCCEEDED, now)
     elif wait is None:
@@ -317,10 +333,14 @@ def finish(delivery: LockedDelivery, status: str, now: datetime) -> None:
     delivery.finished_at = now
 
 
-def note_health(tried: Sequence[Tried], subscriptions: dict[UUID, Subscription], now: datetime) -> None:
+def note_health(
+    tried: Sequence[Tried],
+    subscriptions: Mapping[UUID, Subscription],
+    healthy: Collection[UUID],
+    now: datetime,
+) -> None:
     """A webhook subscription is failing from its first failed attempt until one succeeds."""
     changed: dict[UUID, Subscription] = {}
-    healthy = {one.claim.delivery.subscription_id for one in tried if one.report.succeeded}
     for one in tried:
         subscription = subscriptions.get(one.claim.delivery.subscription_id)
         if subscription is None or subscription.channel != Channel.WEBHOOK:
@@ -367,15 +387,13 @@ def hold(claims: Sequence[Claim], now: datetime) -> None:
         for claim in claims:
             delivery = deliveries[claim.delivery.id]
             if delivery.lease_id == claim.lease_id:
-                delivery.retry_requested |= claim.trigger == Trigger.MANUAL
                 put_back(delivery, subscriptions[claim.delivery.subscription_id], now, now)
         write(deliveries.values())
+        let_next_go(keys_of(claim.delivery for claim in claims))
 
 
 def put_back_unsent(claims: Sequence[Claim]) -> None:
     """Let others have what was claimed and not sent: due as before, at no cost."""
-    by_hand = [claim.trigger == Trigger.MANUAL for claim in claims]
+    ids, leases = array(one.delivery.id for one in claims), array(one.lease_id for one in claims)
     with connection.cursor() as cursor:
-        cursor.execute(
-            UNSENT, [[claim.delivery.id for claim in claims], [claim.lease_id for claim in claims], by_hand]
-        )
+        cursor.execute(UNSENT, {"ids": ids, "leases": leases})

@@ -1,20 +1,23 @@
-"""How many drains of a lane one machine runs at a time: advisory locks, which end with their session.
+"""How many drains of a lane one cluster runs at a time: advisory locks, which end with their session.
 
-A semaphore in memory would stay taken when the worker that holds it is killed.
+A semaphore in memory would stay taken when the worker that holds it is killed. Each `manage.py qcluster` has slots of
+its own, whatever its machine is called: containers and cloned machines share names, and one more is to add capacity.
 """
 
-import socket
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import uuid4
 
 from django.conf import settings
 from django.db import connection
 
+CLUSTER = uuid4()  # the import makes it, before the cluster forks
+
 
 def slot_class(lane: str) -> int:
-    """The first half of the lane's lock numbers on this machine."""
-    return zlib.crc32(f"openvolt drain {lane} {socket.gethostname()}".encode()) >> 1  # fits a signed int4
+    """The first half of the lane's lock numbers in this cluster."""
+    return zlib.crc32(f"openvolt drain {lane} {CLUSTER}".encode()) >> 1  # fits a signed int4
 
 
 @contextmanager

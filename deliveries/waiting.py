@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from deliveries.models import Delivery
+from deliveries.ordering import EVERYTHING, first_unfinished
 from subscriptions.models import Recipient
 
 
@@ -26,13 +27,16 @@ def why_held(delivery: Delivery) -> str:
 
 
 def why_not_sent(delivery: Delivery, now: datetime) -> str | None:
+    if (ahead := first_unfinished(delivery)) and ahead.pk != delivery.pk:
+        return f"It waits behind delivery {ahead.pk}, which {condition(ahead, now)}, to keep the order{kept(delivery)}."
     subscription, at = delivery.subscription, delivery.next_attempt_at
     until = subscription.cooling_until
-    if until is not None and until > now and at is not None and at < until:
-        probe = until.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    if until is not None and subscription.is_cooling(now) and at is not None and at < until:
+        if not subscription.failure_count:
+            return f"Its subscription's secret can't be read with ENCRYPTION_KEYS; the next look is at {moment(until)}."
         return (
             f"Its subscription has failed {subscription.failure_count} times in a row; "
-            f"the next probe is at {probe}."
+            f"the next probe is at {moment(until)}."
         )
     if at is None or at > now:
         return None
@@ -41,3 +45,30 @@ def why_not_sent(delivery: Delivery, now: datetime) -> str | None:
     if subscription.rate_limit:
         return f"Its subscription is limited to {subscription.rate_limit} a second."
     return "It is due and next in line: the attempts under way for a subscription and for a host are limited."
+
+
+def moment(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def condition(ahead: Delivery, now: datetime) -> str:
+    """What the one that others wait for is doing."""
+    if ahead.status == Delivery.Status.HELD:
+        return "is held"
+    if ahead.leased_until is not None and ahead.leased_until > now:
+        return "is under way"
+    if ahead.next_attempt_at is None or ahead.next_attempt_at <= now:
+        return "is due"
+    return f"has failed {times(ahead.attempt_count)} and is tried again at {moment(ahead.next_attempt_at)}"
+
+
+def times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def kept(delivery: Delivery) -> str:
+    """Among which deliveries the order is kept. The subscription's own words may have changed since."""
+    if delivery.ordering_key == EVERYTHING:
+        return ""
+    pointer = delivery.subscription.ordering_key
+    return f" of those with the same {pointer}" if pointer else " of those with the same ordering key"

@@ -29,8 +29,13 @@ def size_of(subscription_id: UUID) -> int:
 
 
 def is_proven(subscription_id: UUID) -> bool:
-    """Whether it has succeeded here, and not failed since."""
+    """Whether its window has grown beyond a new one's: it has succeeded here, and failed little since."""
     return size_of(subscription_id) > FIRST_SIZE
+
+
+def is_untried(subscription_id: UUID) -> bool:
+    """Whether nothing is known of it here: no attempt has come to its end or taken long, and it is not failing."""
+    return subscription_id not in sizes
 
 
 @lru_cache(MOST_REMEMBERED)
@@ -48,13 +53,15 @@ class Windows:
     """The claimed deliveries of one drain: those that wait, and those in flight.
 
     Whoever is not proven has half of the `threads` at most, all together. An attempt that takes long is set aside: it
-    counts no more, and its thread is replaced, until there are `most_slow` of them.
+    counts no more, and its thread is replaced, until there are `most_slow` of them. A quarter of these is kept for
+    subscriptions that were never tried here: nobody who is known to fail or to hang keeps a new one waiting.
     """
 
     def __init__(self, threads: int, most_slow: int) -> None:
         self.widest = 2 * threads  # one for each thread, and one that is at hand when it has finished
         self.room_for_unproven = threads // 2
         self.most_slow = most_slow
+        self.kept_for_untried = most_slow // 4
         self.queues: dict[UUID, deque[Claim]] = {}
         self.waiting = 0
         self.in_flight: Counter[UUID] = Counter()
@@ -68,10 +75,21 @@ class Windows:
         return bool(self.waiting or self.in_flight)
 
     @property
+    def unproven(self) -> int:
+        """How many attempts are out to subscriptions that are not proven, without those set aside."""
+        return sum(not is_proven(subscription_id) for _, subscription_id in self.quick.values())
+
+    @property
     def unproven_room(self) -> int:
-        """How many more attempts may go out to subscriptions that are not proven."""
-        unproven = sum(not is_proven(subscription_id) for _, subscription_id in self.quick.values())
-        return 0 if len(self.slow) >= self.most_slow else max(self.room_for_unproven - unproven, 0)
+        """How many more attempts may go out to subscriptions that were tried and are not proven."""
+        may_hang = self.most_slow - self.kept_for_untried - len(self.slow)
+        return max(min(self.room_for_unproven, may_hang) - self.unproven, 0)
+
+    @property
+    def untried_room(self) -> int:
+        """How many more attempts may go out to subscriptions of which nothing is known, whatever others do."""
+        may_hang = max(self.most_slow - len(self.slow), self.room_for_unproven // 2)
+        return max(min(self.room_for_unproven, may_hang) - self.unproven, 0)
 
     def full(self, most: int) -> list[UUID]:
         """The subscriptions of which no more should be claimed: `most` are here, or as many as can go out soon."""
@@ -89,16 +107,17 @@ class Windows:
     def hand_out(self, send: Callable[[Claim], None], now: float) -> None:
         """Give away what the windows let through, the subscriptions in turns. `now` is monotonic."""
         self.set_aside_slow(now)
-        unproven_room, turns = self.unproven_room, deque(self.queues)
+        unproven, rooms = 0, {True: self.untried_room, False: self.unproven_room}
+        turns = deque(self.queues)
         while turns and len(self.quick) < self.widest:
             id = turns.popleft()
             proven = is_proven(id)
-            if self.in_flight[id] >= size_of(id) or not (proven or unproven_room):
+            if self.in_flight[id] >= size_of(id) or not (proven or unproven < rooms[is_untried(id)]):
                 continue
             if not self.has_host_room(destination(self.queues[id][0]), proven):
                 continue
             send(self.take(id, now))
-            unproven_room -= not proven
+            unproven += not proven
             if id in self.queues:
                 turns.append(id)
 
@@ -120,10 +139,11 @@ class Windows:
 
     def set_aside_slow(self, now: float) -> None:
         slow = []
-        for delivery_id, (since, _) in self.quick.items():
+        for delivery_id, (since, subscription_id) in self.quick.items():
             if now - since < SLOW_AFTER:
                 break  # they stand in the order in which they went out
             slow.append(delivery_id)
+            sizes.setdefault(subscription_id, FIRST_SIZE)  # tried
         for delivery_id in slow[: self.most_slow - len(self.slow)]:
             del self.quick[delivery_id]
             self.slow.add(delivery_id)

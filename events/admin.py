@@ -4,9 +4,10 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from accounts.admin_columns import column, identity, link, moment, text_document, yes_no
+from accounts.admin_columns import NOTHING, column, identity, link, moment, text_document, yes_no
 from accounts.admin_lists import ChosenFilter, CreatedFilter
 from accounts.admin_pages import ReadOnlyAdmin
+from accounts.models import ApiKey
 from events.event_types import EVENT_TYPES
 from events.models import Event, IdempotencyKey
 
@@ -43,12 +44,19 @@ class EventAdmin(ReadOnlyAdmin):
         column("occurred_at", moment, "occurred"),
         column("created_at", moment, "published"),
         column("test", yes_no),
+        "publisher",
         column("payload", text_document),
     )
+    confidential = ("payload",)
     search_ids = ("id", "application")
     search_texts = ("type", "application__name__icontains")
     search_help_text = "An id of an event or an application, a type, or a part of an application's name."
     roads = {"Deliveries": ("deliveries_delivery", "event__id__exact")}
+
+    @admin.display(description="published by")
+    def publisher(self, event: Event) -> str:
+        key = ApiKey.objects.filter(pk=event.published_by).first() if event.published_by else None
+        return link(key) if key else NOTHING
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
         return super().get_queryset(request).defer("payload")  # up to 1 MiB; the event's own page loads it

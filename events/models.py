@@ -9,20 +9,24 @@ from django.utils import timezone
 from accounts.ids import uuid7
 from accounts.models import Application
 
+ERASED = "null"  # no event type's schema takes it
+
 
 class Event(models.Model):
-    """One change. Never altered: the database refuses UPDATE and DELETE, too.
+    """One change. Never altered: the database refuses UPDATE, and DELETE before its retention ends.
 
-    `payload` is JSON text, so that its bytes go out as they came in, keys in their order.
+    The table is in partitions by `id`, and so by time (deliveries/partitions.py). `payload` is JSON text, so that its
+    bytes go out as they came in, keys in their order.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    application = models.ForeignKey(Application, models.PROTECT, related_name="events")
+    application = models.ForeignKey(Application, models.PROTECT, related_name="events", db_index=False)
     type = models.CharField(max_length=100)
     occurred_at = models.DateTimeField()
     created_at = models.DateTimeField(default=timezone.now)
     payload = models.TextField()
     test = models.BooleanField(default=False)
+    published_by = models.UUIDField(null=True, editable=False, help_text="The API key that published it.")
     delivery_count = models.PositiveIntegerField(default=0, help_text="Those that publishing it made.")
 
     class Meta:
@@ -35,6 +39,11 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type} {self.id}"
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether its payload was blanked (`manage.py erase`)."""
+        return self.payload == ERASED
 
     @property
     def payload_json(self) -> Any:

@@ -1,12 +1,17 @@
 """The operators' dashboard: Django's admin, with a front page that says whether anything is stuck."""
 
+from functools import update_wrapper
+from http import HTTPStatus
 from typing import Any
 
 from django.contrib import admin
+from django.db import transaction
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
+from accounts.audit import act_as, record
+from openvolt_events.actors import by_staff
 from openvolt_events.admin_front import front_page
 
 ROAD = ["accounts", "events", "subscriptions", "deliveries"]
@@ -18,6 +23,22 @@ class OperatorsSite(admin.AdminSite):
     site_title = "Openvolt Events"
     index_title = "Is anything stuck?"
     site_url = None
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """What the page does is done by who has signed in; the site has checked that first."""
+
+        def acting(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            act_as(by_staff(request, request.user))  # type: ignore[arg-type]
+            return view(request, *args, **kwargs)
+
+        return super().admin_view(update_wrapper(acting, view), cacheable)
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        with transaction.atomic():
+            answer = super().password_change(request, extra_context)
+            if answer.status_code == HTTPStatus.FOUND:
+                record("user.password_changed", request.user)  # type: ignore[arg-type]
+            return answer
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The front page; the figures are for those who may see deliveries and subscriptions."""

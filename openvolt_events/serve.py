@@ -278,6 +278,7 @@ def choose_environment(
     choices = {
         "DJANGO_SETTINGS_MODULE": "openvolt_events.settings",
         "PUBLIC_URL": f"http://localhost:{port}",
+        "API_KEY_MODE": "test",
         "EMAIL_URL": f"file:{quote(str(var / 'mail'))}",
         **own_secrets(var / "secrets.env"),
     }

@@ -9,7 +9,7 @@ import ssl
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import dj_database_url
@@ -89,6 +89,7 @@ except ValueError:
         "ENCRYPTION_KEYS has an entry that is no key, or none at all; set it to 32 random bytes in URL-safe base64, "
         "as `python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'` prints them."
     ) from None
+API_KEY_MODE = env_choice("API_KEY_MODE", "live", {"live", "test"})
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 PUBLIC_URL = env("PUBLIC_URL", "http://localhost:8000").rstrip("/")
 if not is_web_address(PUBLIC_URL):
@@ -129,6 +130,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django.contrib.postgres",
     "openvolt_events",
+    "axes",
     "accounts",
     "events",
     "subscriptions",
@@ -142,15 +144,18 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "openvolt_events.middleware.RequestIdMiddleware",  # outermost: every answer and every log line has the id
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "openvolt_events.middleware.ContentSecurityPolicyMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "openvolt_events.actors.ActorMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "openvolt_events.urls"
@@ -176,6 +181,7 @@ TEMPLATES = [
 LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
 USE_I18N = True
+LOCALE_PATHS = [BASE_DIR / "locale"]
 USE_TZ = True
 
 STATIC_URL = "/static/"
@@ -300,17 +306,48 @@ DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", "Openvolt Events <events@openvolt
 
 WORKERS = int(env_number("WORKERS", 2, 1, 64))
 DRAINS = {"webhook": WORKERS, "email": 1}
+
+
+def broker_settings(url: str) -> dict[str, Any]:
+    """django-q2's settings for a Q_BROKER_URL: redis:// or rediss://; without one, its queue is in PostgreSQL."""
+    if not url:
+        return {"broker_class": "deliveries.broker.ClockBroker", "orm": "default"}
+    parts = urlsplit(url)
+    database = parts.path.removeprefix("/") or "0"
+    if parts.scheme not in {"redis", "rediss"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("neither redis:// nor rediss:// with a host, or more than that")
+    if not database.isdecimal():
+        raise ValueError("the path is no database's number")
+    return {
+        "broker_class": "deliveries.redis_broker.RedisClockBroker",
+        "redis": {
+            "host": parts.hostname,
+            "port": parts.port or 6379,
+            "db": int(database),
+            "username": unquote(parts.username or "") or None,
+            "password": unquote(parts.password or "") or None,
+            "ssl": parts.scheme == "rediss",
+        },
+    }
+
+
+try:
+    Q_BROKER = broker_settings(env("Q_BROKER_URL"))
+except ValueError:  # of urlsplit and int, too
+    raise ImproperlyConfigured(
+        "Q_BROKER_URL can't be read; set it like redis://:password@host:6379/0, "
+        "or unset it to keep the queue in PostgreSQL."
+    ) from None
 LONGEST_TASK = 120 + int(
     WEBHOOK_TIMEOUT.total_seconds()
 )  # a drain, its last attempt, a database that was away
-Q_CLUSTER = {
+Q_CLUSTER: dict[str, Any] = {
     "name": "openvolt",
-    "orm": "default",
-    "broker_class": "deliveries.broker.ClockBroker",
+    **Q_BROKER,
     "workers": sum(DRAINS.values()) + 1,  # one that is free for everything else
     "queue_limit": sum(DRAINS.values()) + 1,  # a task's retry clock starts when it is prefetched
     "bulk": 1,
-    "poll": 0,  # the broker itself waits
+    "poll": 0,  # the clock itself waits
     "timeout": LONGEST_TASK,
     "retry": 3 * LONGEST_TASK,
     "max_attempts": 1,
@@ -319,6 +356,10 @@ Q_CLUSTER = {
     "catch_up": False,
     "recycle": 5000,
 }
+
+# Growth: events and what belongs to them are forgotten after so long (deliveries/retention.py)
+
+RETENTION_DAYS = int(env_number("RETENTION_DAYS", 90, 1, 36_500))
 
 # Limits of the public API (contract, section 5)
 
@@ -331,6 +372,12 @@ MAX_RECIPIENTS = 50
 MAX_HEADERS = 20
 MAX_API_KEYS = 20
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+
+# Requests in ten seconds (accounts/throttling.py), all web servers together
+
+RATE_LIMIT_PLATFORM = int(env_number("RATE_LIMIT_PLATFORM", 20_000, 1, 1_000_000))
+RATE_LIMIT_APPLICATION = int(env_number("RATE_LIMIT_APPLICATION", 5_000, 1, 1_000_000))
+RATE_LIMIT_ADDRESS = int(env_number("RATE_LIMIT_ADDRESS", 200, 1, 1_000_000))
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["openvolt_events.api.authentication.ApiKeyAuthentication"],
@@ -363,6 +410,7 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "openvolt_events.api.schema.close_requests",
         "openvolt_events.api.schema.describe_problems",
+        "openvolt_events.api.schema.describe_headers",
         "openvolt_events.api.schema.describe_notifications",
     ],
     "ENUM_NAME_OVERRIDES": {
@@ -382,10 +430,41 @@ SPECTACULAR_SETTINGS = {
 SECURE_HTTPS = PUBLIC_URL.startswith("https://")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE_HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE_HTTPS else None
+SECURE_SSL_REDIRECT = SECURE_HTTPS
+SECURE_REDIRECT_EXEMPT = [
+    r"^(healthz|readyz|metrics)$",  # asked by machines next to the web server
+    r"^v1/",  # refuses by itself: a redirect would hide that a key went over the wire in the clear
+]
+SILENCED_SYSTEM_CHECKS = ["security.W021"]  # browsers' preload lists are for the domain's owner to enter
+try:
+    TRUSTED_PROXIES = [ip_network(cidr) for cidr in env_list("TRUSTED_PROXIES")]
+except ValueError as error:
+    raise ImproperlyConfigured(f"TRUSTED_PROXIES: {error}; set it like 10.0.0.0/8,::1/128.") from None
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_AGE = 12 * 60 * 60  # a working day
+CSRF_COOKIE_HTTPONLY = True  # forms carry the token
+if SECURE_HTTPS:  # a browser takes these names only from this host, by https, for every path
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AXES_VERBOSE = False  # nothing to say at each start
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]  # docs/decisions/0013
+AXES_RESET_ON_SUCCESS = True
+AXES_CLIENT_IP_CALLABLE = "openvolt_events.actors.known_address"
+AXES_LOCKOUT_TEMPLATE = "admin/locked_out.html"
+AXES_DISABLE_ACCESS_LOG = (
+    True  # of successes, kept for ever; failures are kept until they don't count any more
+)
+AXES_ENABLE_ADMIN = False
+AXES_SENSITIVE_PARAMETERS = ["username"]  # in logs; people type passwords there
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{validator}"}
     for validator in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
@@ -394,7 +473,8 @@ AUTH_PASSWORD_VALIDATORS = [
 # Logs: one line an event, for people or for machines
 
 LOG_FORMAT = env_choice("LOG_FORMAT", "console", {"console", "json"})
-_log_fields = [
+_log_fields: list[Any] = [
+    structlog.contextvars.merge_contextvars,  # the request's id
     structlog.stdlib.add_logger_name,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper("iso"),
@@ -423,8 +503,14 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structlog"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
+        "axes": {"level": "WARNING"},
         "django-q": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},  # each 4xx is the caller's, and has said so
         "urllib3": {"level": "ERROR"},  # warns about receivers' malformed answers, with whole URLs
     },
 }
+structlog.configure(
+    processors=[*_log_fields, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    wrapper_class=structlog.stdlib.BoundLogger,
+)

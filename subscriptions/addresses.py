@@ -25,6 +25,14 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 LOOKUP_PATIENCE = timedelta(seconds=3)
 MOST_LOOKUPS = 64  # at a time; a resolver that hangs keeps its thread
 
+# Where protocols other than HTTP are at home, whose servers might take a webhook for commands (Fetch, "port blocking").
+PORTS_OF_OTHERS = frozenset(
+    [1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110,
+     111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532,
+     540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061,
+     6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080]
+)  # fmt: skip
+
 LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
 NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 USERINFO = re.compile(r"[^/?#]*//[^/?#]*@")
@@ -99,18 +107,22 @@ def allowed_addresses(scheme: str, host: str, port: int, patience: timedelta) ->
     named = literal(host)
     addresses = [named] if named else resolve(host, port, patience)
     for address in addresses:
-        check_address(scheme, host, address)
+        check_address(scheme, host, port, address)
     return addresses
 
 
-def check_address(scheme: str, host: str, address: Address) -> None:
+def check_address(scheme: str, host: str, port: int, address: Address) -> None:
     """What a name leads to inside a network is not told: the answer goes to whoever typed the name."""
     if not is_allowed(address):
         raise AddressRefused(
             f"The host {host!r} is at, or leads to, an address that is not public; "
             "use a host whose every address is public."
         )
-    if scheme == "http" and not is_in_allowed_networks(address):
+    if is_in_allowed_networks(address):
+        return
+    if port in PORTS_OF_OTHERS:
+        raise AddressRefused(f"Port {port} is kept for another protocol than HTTP; use 443 or another port.")
+    if scheme == "http":
         raise AddressRefused(f"Plain http is not allowed to the host {host!r}; use https.")
 
 

@@ -19,6 +19,7 @@ from accounts.admin_columns import (
     moment,
     plain,
     state,
+    yes_no,
 )
 from accounts.admin_lists import ChosenFilter, CreatedFilter
 from accounts.admin_pages import ReadOnlyAdmin, ReadOnlyInline
@@ -109,6 +110,8 @@ class SubscriptionAdmin(ReadOnlyAdmin):
         "header_names",
         column("retry_schedule", lines, "own retry schedule, in seconds"),
         column("rate_limit", plain, "limit, in deliveries a second"),
+        column("ordered", yes_no, "in order"),
+        column("ordering_key", plain, "of those with the same"),
         column("created_at", moment, "created"),
         column("updated_at", moment, "updated"),
         column("deleted_at", moment, "deleted"),

@@ -30,11 +30,16 @@ def check_headers(headers: Mapping[str, str]) -> None:
         raise HeaderRefused("", f"There are {len(headers)} headers; use at most {settings.MAX_HEADERS}.")
     seen: set[str] = set()
     for name, value in headers.items():
-        check_name(name)
-        check_value(name, value)
+        check_header(name, value)
         if name.lower() in seen:
             raise HeaderRefused(name, f"The header {name!r} is there twice, whatever its case; use it once.")
         seen.add(name.lower())
+
+
+def check_header(name: str, value: str) -> None:
+    """Whether this one can. The sender asks it again: nothing else keeps a stored header within its line."""
+    check_name(name)
+    check_value(name, value)
 
 
 def check_name(name: str) -> None:

@@ -5,6 +5,8 @@ import secrets
 from base64 import b64encode
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
@@ -18,6 +20,7 @@ from subscriptions.encryption import EncryptedTextField
 
 EVERY_TYPE = "*"
 HIGHEST_RATE = 1000  # deliveries a second that a subscription can be limited to
+LONGEST_COOLING = timedelta(minutes=5)
 LONGEST_POINTER = 500  # characters
 
 
@@ -93,6 +96,12 @@ class Subscription(models.Model):
     updated_at = models.DateTimeField(auto_now=True)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
 
+    audited = (
+        *("channel", "url_without_query", "recipient_emails", "event_types", "description"),
+        *("metadata_names", "header_names", "retry_schedule", "rate_limit", "ordered", "ordering_key"),
+        *("status", "status_reason"),
+    )
+
     objects = SubscriptionQuerySet.as_manager()
 
     class Meta:
@@ -150,6 +159,25 @@ class Subscription(models.Model):
         self.encrypted_headers = json.dumps(headers)
 
     @property
+    def header_names(self) -> list[str]:
+        return sorted(self.headers)
+
+    @property
+    def metadata_names(self) -> list[str]:
+        return sorted(self.metadata)
+
+    @property
+    def url_without_query(self) -> str:
+        """Where it leads, without what may be a token."""
+        return urlsplit(self.url)._replace(query="", fragment="").geturl()
+
+    @property
+    def recipient_emails(self) -> list[str]:
+        if self.channel != Channel.EMAIL:
+            return []
+        return sorted(self.recipients.filter(removed_at=None).values_list("email", flat=True))
+
+    @property
     def is_active(self) -> bool:
         return self.status == self.Status.ACTIVE and self.deleted_at is None
 
@@ -157,7 +185,8 @@ class Subscription(models.Model):
         return EVERY_TYPE in self.event_types or event_type in self.event_types
 
     def is_cooling(self, now: datetime) -> bool:
-        return self.cooling_until is not None and self.cooling_until > now
+        """A longer pause than any that is made is from before the clock was put back."""
+        return self.cooling_until is not None and now < self.cooling_until <= now + LONGEST_COOLING
 
 
 class Pace(models.Model):
@@ -236,6 +265,10 @@ class Recipient(models.Model):
 
     def __str__(self) -> str:
         return self.email
+
+    @property
+    def application_id(self) -> UUID:
+        return self.subscription.application_id
 
     @property
     def wants_email(self) -> bool:

@@ -1,6 +1,7 @@
 import django.contrib.auth.models
 import django.contrib.auth.validators
 import django.contrib.postgres.fields
+import django.core.serializers.json
 import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
@@ -122,6 +123,7 @@ class Migration(migrations.Migration):
                 "verbose_name": "user",
                 "verbose_name_plural": "users",
                 "abstract": False,
+                "permissions": [("see_payloads", "Can see payloads and the bodies of attempts")],
             },
             managers=[
                 ("objects", django.contrib.auth.models.UserManager()),
@@ -154,7 +156,7 @@ class Migration(migrations.Migration):
                         size=None,
                     ),
                 ),
-                ("prefix", models.CharField(editable=False, max_length=12)),
+                ("prefix", models.CharField(editable=False, max_length=17)),
                 ("digest", models.CharField(editable=False, max_length=64, unique=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ("last_used_at", models.DateTimeField(blank=True, editable=False, null=True)),
@@ -185,5 +187,97 @@ class Migration(migrations.Migration):
                     )
                 ],
             },
+        ),
+        migrations.CreateModel(
+            name="AuditEntry",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "actor_kind",
+                    models.CharField(
+                        choices=[("staff", "Staff"), ("api_key", "API key"), ("command", "Command")],
+                        max_length=7,
+                    ),
+                ),
+                ("actor_id", models.CharField(blank=True, max_length=40)),
+                (
+                    "actor",
+                    models.CharField(
+                        help_text="A user's name, or a key's first letters and name.", max_length=250
+                    ),
+                ),
+                ("address", models.GenericIPAddressField(null=True)),
+                ("request_id", models.CharField(blank=True, max_length=128)),
+                ("action", models.CharField(max_length=50)),
+                ("object_type", models.CharField(blank=True, max_length=50)),
+                ("object_id", models.CharField(blank=True, max_length=40)),
+                (
+                    "before",
+                    models.JSONField(default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder),
+                ),
+                (
+                    "after",
+                    models.JSONField(default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder),
+                ),
+                (
+                    "application",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.application",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name_plural": "audit log",
+                "ordering": ("-id",),
+                "indexes": [
+                    models.Index(fields=["application", "-id"], name="audit_by_application"),
+                    models.Index(fields=["actor_id", "-id"], name="audit_by_actor"),
+                    models.Index(fields=["object_id", "-id"], name="audit_by_object"),
+                    models.Index(fields=["action", "-id"], name="audit_by_action"),
+                    models.Index(fields=["actor_kind", "-id"], name="audit_by_actor_kind"),
+                    models.Index(fields=["at"], name="audit_by_time"),
+                ],
+            },
+        ),
+        migrations.RunSQL(
+            """
+            CREATE FUNCTION openvolt_refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                IF TG_OP = 'DELETE' AND OLD.at < now() - interval '400 days' THEN
+                    RETURN OLD;
+                END IF;
+                RAISE EXCEPTION 'entries of the audit log are never changed, and kept for 400 days'
+                    USING ERRCODE = 'restrict_violation';
+            END $$;
+            CREATE TRIGGER audit_is_immutable BEFORE UPDATE OR DELETE ON accounts_auditentry
+                FOR EACH ROW EXECUTE FUNCTION openvolt_refuse_audit_change();
+            """,
+            "DROP TRIGGER audit_is_immutable ON accounts_auditentry; DROP FUNCTION openvolt_refuse_audit_change()",
+        ),
+        migrations.RunSQL(
+            """
+            CREATE UNLOGGED TABLE accounts_request_count (
+                caller text NOT NULL,
+                began_at timestamptz NOT NULL,
+                requests integer NOT NULL,
+                PRIMARY KEY (caller, began_at)
+            ) WITH (fillfactor = 50);
+            CREATE FUNCTION openvolt_count_request(text, timestamptz) RETURNS integer LANGUAGE sql AS $$
+                INSERT INTO accounts_request_count AS known (caller, began_at, requests) VALUES ($1, $2, 1)
+                ON CONFLICT (caller, began_at) DO UPDATE SET requests = known.requests + 1
+                RETURNING requests
+            $$;
+            """,
+            "DROP FUNCTION openvolt_count_request; DROP TABLE accounts_request_count",
         ),
     ]

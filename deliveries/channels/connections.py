@@ -7,27 +7,24 @@ know on that way (its deadline) and leaves behind (phases, the address) is its `
 import http.client
 import os
 import socket
-import ssl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import timedelta
 from enum import StrEnum
 from functools import lru_cache
 from ipaddress import IPv6Address
 from threading import Condition, Lock, Thread
-from typing import Any
+from typing import Any, Self
 
-import certifi
-from requests import PreparedRequest, Response
+from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import Retry, parse_url
-from urllib3.util.ssl_ import create_urllib3_context
 
-from subscriptions.addresses import Address, allowed_addresses
+from deliveries.channels.tls import ResumingSocket, tls_context, was_resuming
+from subscriptions.addresses import DEFAULT_PORTS, Address, allowed_addresses
 
 HOSTS = 32  # that connections are kept for
 CONNECTIONS = 16  # kept for one host: as many as a drain has threads
@@ -64,6 +61,18 @@ class Exchange:
         self._socket: socket.socket | None = None
         self._lock = Lock()
 
+    def __enter__(self) -> Self:
+        """Within this block the thread's connections are this exchange's, until its deadline."""
+        self._token, self._dog = current.set(self), watchdog()
+        self._dog.watch(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.let_go()
+        self._dog.release(self)
+        current.reset(self._token)
+        self.enter(Phase.END)
+
     def enter(self, phase: Phase) -> None:
         now = time.monotonic()
         self.took[self.phase] = now - self.phase_began
@@ -89,8 +98,11 @@ class Exchange:
             self._socket = None
 
     def start_afresh(self) -> None:
-        """Once more, on a new connection, under the same deadline."""
+        """Once more, on a new connection, under the same deadline; the first try's phases count no more."""
         self.may_reuse = self.reused = False
+        self.remote_ip = None
+        self.enter(Phase.START)
+        self.took.clear()
 
     def expire(self) -> None:
         with self._lock:
@@ -106,20 +118,6 @@ def shut(sock: socket.socket | None) -> None:
 
 
 current: ContextVar[Exchange] = ContextVar("current")
-
-
-@contextmanager
-def under_way(exchange: Exchange) -> Iterator[Exchange]:
-    """Within this block the thread's connections are this exchange's, until its deadline."""
-    token, dog = current.set(exchange), watchdog()
-    dog.watch(exchange)
-    try:
-        yield exchange
-    finally:
-        exchange.let_go()
-        dog.release(exchange)
-        current.reset(token)
-        exchange.enter(Phase.END)
 
 
 class Watchdog:
@@ -186,6 +184,16 @@ def connect_to(address: Address, port: int, patience: float, options: Any) -> so
 class Answer(http.client.HTTPResponse):
     """An answer that notes when it begins, and that passes over the interim ones before it (1xx)."""
 
+    def begin(self) -> None:
+        """One without a body has come whole with its headers."""
+        super().begin()
+        if self.length == 0 and not self.isclosed():
+            self._close_conn()  # type: ignore[attr-defined]
+
+    def _read_and_discard_trailer(self) -> None:
+        """Of trailers there may be as many as of headers; http.client goes on for as long as some come."""
+        http.client._read_headers(self.fp)  # type: ignore[attr-defined]
+
     def _read_status(self) -> tuple[str, int, str]:
         if self.fp.peek(1):
             current.get().enter(Phase.ANSWER)
@@ -222,6 +230,21 @@ class CheckedConnection(HTTPConnection):
         current.get().hold(self.sock)
         current.get().enter(Phase.FIRST_BYTE)
 
+    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
+        """Hold the body back for `send`. Its length is among the headers."""
+        self.body: bytes = body
+        super().request(method, url, headers=headers, **options | {"chunked": False})
+
+    def send(self, data: Any) -> None:
+        """The head and the body in one write: two would be two packets, and wake the receiver twice."""
+        body, self.body = self.body, b""
+        super().send(data + body)
+
+    def putheader(self, header: str | bytes, *values: Any) -> None:
+        """Without the looks of http.client and urllib3 for what can't be here: the channel has checked each header."""
+        value = values[0].decode("ascii") if isinstance(values[0], bytes) else values[0]
+        self._output(f"{header!s}: {value}".encode("ascii"))  # type: ignore[attr-defined]
+
     def take_up(self, exchange: Exchange) -> None:
         """Go on with the connection that is there, unless this exchange wants, or its age demands, a new one."""
         if self.sock is None:
@@ -236,6 +259,23 @@ class CheckedConnection(HTTPConnection):
 
 class CheckedTLSConnection(CheckedConnection, HTTPSConnection):
     scheme = "https"
+
+    def connect(self) -> None:
+        """A receiver that can't cope with a session instead of passing over it is connected to once more, without."""
+        try:
+            super().connect()
+        except OSError as failure:
+            if not was_resuming(failure):
+                raise
+            super().connect()
+
+    def keep_session(self) -> None:
+        if isinstance(self.sock, ResumingSocket):
+            self.sock.keep_session()
+
+    def close(self) -> None:
+        self.keep_session()
+        super().close()
 
 
 class CheckedPool(HTTPConnectionPool):
@@ -254,11 +294,23 @@ class CheckedPool(HTTPConnectionPool):
 class CheckedTLSPool(CheckedPool, HTTPSConnectionPool):
     ConnectionCls = CheckedTLSConnection
 
+    def _put_conn(self, connection: Any) -> None:
+        if connection:
+            connection.keep_session()
+        super()._put_conn(connection)
+
 
 class CheckedPools(PoolManager):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.pool_classes_by_scheme = {"http": CheckedPool, "https": CheckedTLSPool}
+
+    def connection_from_host(
+        self, host: str | None, port: int | None = None, scheme: str | None = None, pool_kwargs: Any = None
+    ) -> HTTPConnectionPool:
+        """By these three alone: in all else the pools of one manager are the same."""
+        place = {"scheme": scheme, "host": host, "port": port or DEFAULT_PORTS[str(scheme)]}
+        return self.connection_from_pool_key(tuple(place.values()), self.connection_pool_kw | place)  # type: ignore[arg-type]
 
 
 class CheckedAdapter(HTTPAdapter):
@@ -284,24 +336,15 @@ class CheckedAdapter(HTTPAdapter):
     def cert_verify(self, *_: Any) -> None:
         """`tls_context` does it, and reads the certificates once, not at every connect."""
 
-    def build_response(self, request: PreparedRequest, answer: Any) -> Response:
-        response = Response()
-        response.status_code, response.raw, response.request = answer.status, answer, request
-        return response
+    def build_response(self, request: PreparedRequest, answer: Any) -> Any:
+        """urllib3's answer as it is: what requests would wrap around it nobody looks at."""
+        return answer
 
 
 @lru_cache(maxsize=4096)
 def host_of(url: str) -> tuple[str | None, int | None, str | None]:
     parts = parse_url(url)
     return parts.host, parts.port, parts.scheme
-
-
-def tls_context(ca_bundle: str) -> ssl.SSLContext:
-    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-    context.load_verify_locations(certifi.where())
-    if ca_bundle:
-        context.load_verify_locations(ca_bundle)
-    return context
 
 
 class Shared:

@@ -18,8 +18,9 @@ from django.core.mail.backends.base import BaseEmailBackend
 
 from deliveries.channels import EmailTarget, Notification, Report, Timings
 from deliveries.channels.refusals import api_answer, plain, refusal, unusable
-from deliveries.channels.wording import Wording, confirmation_wording, notification_wording
-from deliveries.templatetags.emails import name
+from deliveries.channels.wording import ANYBODY, Wording, confirmation_wording, notification_wording
+from deliveries.letters.reader import Reader
+from deliveries.letters.reading import name
 from subscriptions.links import unsubscribe_link
 
 NOT_KEPT = "(not kept)"
@@ -54,10 +55,11 @@ def send_confirmation(
     recipient_id: UUID,
     request_id: UUID,
     now: datetime,
+    reader: Reader = ANYBODY,
 ) -> Report:
     """Try once to ask one person to confirm the address. Never raises."""
     try:
-        wording = confirmation_wording(email, application_name, event_types, recipient_id, now)
+        wording = confirmation_wording(email, application_name, event_types, recipient_id, now, reader)
         return deliver(message(wording, email, request_id, now))
     except Exception:
         log.exception("email broke", request=str(request_id))

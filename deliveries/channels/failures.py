@@ -11,6 +11,7 @@ from urllib3.exceptions import IncompleteRead
 
 from deliveries.channels.connections import Exchange, Phase
 from subscriptions.addresses import AddressRefused
+from subscriptions.custom_headers import HeaderRefused
 
 TOO_LATE = {
     Phase.START: "The attempt was not begun within {patience}.",
@@ -58,7 +59,7 @@ def explain(failure: Exception, exchange: Exchange) -> str:
     cause = root(failure)
     if exchange.expired or isinstance(cause, TimeoutError):
         return TOO_LATE[exchange.phase].format(patience=f"{exchange.patience.total_seconds():g} s")
-    if isinstance(cause, AddressRefused):
+    if isinstance(cause, AddressRefused | HeaderRefused):
         return str(cause)
     if isinstance(cause, ssl.SSLError):
         return explain_tls(cause)

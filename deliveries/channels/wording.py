@@ -1,26 +1,30 @@
-"""What an email says: which templates, and what they are filled with."""
+"""What an email says: which letter it is, in whose language and time, and who gets it why."""
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import structlog
-from django.template import Context
-from django.template.loader import select_template
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from deliveries.channels import EmailTarget, Notification
-from deliveries.templatetags.emails import clean, day, moment_text, name
+from deliveries.letters import Action, Letter, Told
+from deliveries.letters.events import LETTERS
+from deliveries.letters.general import general_letter, sentence
+from deliveries.letters.layout import as_html, as_text
+from deliveries.letters.reader import Reader
+from deliveries.letters.reading import clean, cut, isolated, name
+from deliveries.letters.stretches import legend
 from events.event_types import EVENT_TYPES
 from subscriptions.links import CONFIRM_WITHIN, confirm_link, unsubscribe_link
 from subscriptions.models import EVERY_TYPE
 
 LONGEST_SUBJECT = 110
-GENERAL = "general"
-BLANK_LINES = re.compile(r"\n\s*\n\s*\n")
+ANYBODY = Reader()
 
 log = structlog.get_logger(__name__)
 
@@ -37,21 +41,34 @@ class Wording:
 def sentences(event_types: Iterable[str]) -> list[str]:
     """In plain words, what a subscription to these event types (or `*`) is told."""
     wanted = set(event_types)
-    known = [each.sentence for each in EVENT_TYPES.values() if wanted & {EVERY_TYPE, each.name}]
+    known = [sentence(each) for each in EVENT_TYPES if wanted & {EVERY_TYPE, each}]
     return known + [clean(unknown) for unknown in sorted(wanted - {EVERY_TYPE} - EVENT_TYPES.keys())]
 
 
 def notification_wording(notification: Notification, target: EmailTarget) -> Wording:
-    """In the words of the event type's own templates; in general ones when there are none, or they don't fit."""
+    """In the words of the event type's own letter; in general ones when there is none, or the payload doesn't fit."""
+    reader = Reader(target.timezone, target.language)
     payload = read(notification.payload)
-    context = notification_context(notification, target, payload)
-    event_type = EVENT_TYPES.get(notification.event_type)
-    if event_type and not event_type.errors(payload):
+    with reader.language_on():
+        told = Told(
+            notification.event_type,
+            notification.occurred_at,
+            payload,
+            isolated(name(target.application_name)),
+            reader,
+        )
+        letter = own_letter(told) or general_letter(told)
+        return wording(letter, reader, notification_frame(told, notification, target))
+
+
+def own_letter(told: Told) -> Letter | None:
+    known, write = EVENT_TYPES.get(told.event_type), LETTERS.get(told.event_type)
+    if write and known and not known.errors(told.payload):
         try:
-            return filled([event_type.name, GENERAL], context)
+            return write(told)
         except Exception:
-            log.exception("templates broke", event_type=event_type.name)
-    return filled([GENERAL], context)
+            log.exception("letter broke", event_type=told.event_type)
+    return None
 
 
 def read(payload: str) -> Any:
@@ -62,51 +79,92 @@ def read(payload: str) -> Any:
         return None
 
 
-def notification_context(notification: Notification, target: EmailTarget, payload: Any) -> dict[str, Any]:
-    known = EVENT_TYPES.get(notification.event_type)
+def notification_frame(told: Told, notification: Notification, target: EmailTarget) -> dict[str, Any]:
+    """What stands around a letter that tells of an event."""
     return {
-        "application_name": name(target.application_name),
-        "email": target.email,
-        "event_type": clean(notification.event_type),
-        "summary": known.sentence.rstrip(".") if known else f"New event: {clean(notification.event_type)}",
-        "sentence": known.sentence if known else "Something happened.",
-        "payload": payload,
-        "occurred_at": moment_text(notification.occurred_at),
-        "event_id": notification.event_id,
-        "delivery_id": notification.delivery_id,
-        "test": notification.test,
-        "unsubscribe_link": unsubscribe_link(target.recipient_id),
+        "application": told.application,
+        "test": _("This is a test.") if notification.test else "",
+        "test_meaning": _("Nothing has happened; the details are made up."),
+        "facts": [
+            (_("Application"), told.application),
+            (_("Happened"), told.happened),
+            (_("Time zone"), told.reader.zone_name),
+        ],
+        "quote": _(
+            "The attached notification.json has the complete record for programs. If you need help, quote these:"
+        ),
+        "ids": [
+            _("Event %(id)s (%(type)s)") % {"id": notification.event_id, "type": clean(told.event_type)},
+            _("Delivery %(id)s") % {"id": notification.delivery_id},
+        ],
+        "why": _(
+            "You get this because %(email)s agreed to get emails about %(application)s, which uses Openvolt."
+        )
+        % {"email": target.email, "application": told.application},
+        "choices": Action(_("See what you get, or unsubscribe"), unsubscribe_link(target.recipient_id), ""),
     }
 
 
 def confirmation_wording(
-    email: str, application_name: str, event_types: Sequence[str], recipient_id: UUID, now: datetime
+    email: str,
+    application_name: str,
+    event_types: Sequence[str],
+    recipient_id: UUID,
+    now: datetime,
+    reader: Reader = ANYBODY,
 ) -> Wording:
-    return filled(
-        ["confirm"],
-        {
-            "application_name": name(application_name),
-            "email": email,
-            "sentences": sentences(event_types),
-            "everything": EVERY_TYPE in event_types,
-            "confirm_link": confirm_link(recipient_id),
-            "confirm_until": day(now + CONFIRM_WITHIN),
-        },
+    with reader.language_on():
+        application = isolated(name(application_name))
+        letter = question(email, application, event_types, confirm_link(recipient_id), now, reader)
+        why = _(
+            "Not expected, or not wanted? Ignore this email. Unless you confirm, no such emails are sent to you."
+        )
+        return wording(letter, reader, {"application": application, "why": why})
+
+
+def question(
+    email: str, application: str, event_types: Sequence[str], link: str, now: datetime, reader: Reader
+) -> Letter:
+    words = {"application": application, "email": email}
+    everything = _(
+        "%(application)s, which uses Openvolt, wants to email %(email)s about everything that happens there:"
+    )
+    some = _("%(application)s, which uses Openvolt, wants to email %(email)s about this:")
+    return Letter(
+        subject=_("Please confirm: emails about %(application)s") % words,
+        preview=_("One click, and %(email)s gets them. Without it, nothing more is sent.") % words,
+        what=(everything if EVERY_TYPE in event_types else some) % words,
+        items=sentences(event_types),
+        meaning=_("Do you want these emails?"),
+        action=Action(
+            _("Yes, see and confirm"),
+            link,
+            _("Open this page and press the button: %(link)s") % {"link": link},
+        ),
+        small=_("The link works until %(day)s. You can unsubscribe at any time later.")
+        % {"day": reader.day(now + CONFIRM_WITHIN)},
     )
 
 
-def filled(names: Sequence[str], context: Mapping[str, Any]) -> Wording:
-    """Each of the three parts from the first of these names that has a template for it."""
-    headline = clean(rendered(names, "subject.txt", context, escape=False), LONGEST_SUBJECT)
-    with_headline = {**context, "headline": headline}
-    text = rendered(names, "txt", with_headline, escape=False)
-    return Wording(
-        subject=f"[Test] {headline}" if context.get("test") else headline,
-        text=BLANK_LINES.sub("\n\n", text).strip() + "\n",
-        html=rendered(names, "html", with_headline, escape=True),
-    )
+def wording(letter: Letter, reader: Reader, frame: dict[str, Any]) -> Wording:
+    """The letter laid out, in the language that is on. `frame` says where it comes from, and why."""
+    headline = cut(" ".join(letter.subject.split()), LONGEST_SUBJECT)
+    words = {"letter": letter, "language": reader.language, "headline": headline, **headings(letter), **frame}
+    subject = _("[Test] %(subject)s") % {"subject": headline} if frame.get("test") else headline
+    return Wording(subject, as_text(words), as_html(words))
 
 
-def rendered(names: Sequence[str], part: str, context: Mapping[str, Any], *, escape: bool) -> str:
-    chosen = select_template([f"emails/{each}.{part}" for each in names])
-    return str(chosen.template.render(Context(dict(context), autoescape=escape)))
+def headings(letter: Letter) -> dict[str, Any]:
+    more = letter.data.more if letter.data else 0
+    return {
+        "todo_title": _("What you can do"),
+        "details_title": _("Details"),
+        "meter_word": _("Meter"),
+        "legend": legend(),
+        "more": ngettext(
+            "And %(count)d more meter, listed in notification.json",
+            "And %(count)d more meters, listed in notification.json",
+            more,
+        )
+        % {"count": more},
+    }

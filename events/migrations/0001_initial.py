@@ -3,6 +3,7 @@ import django.utils.timezone
 from django.db import migrations, models
 
 import accounts.ids
+from events.partitioned import CreatePartitioned
 
 
 class Migration(migrations.Migration):
@@ -13,7 +14,8 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.CreateModel(
+        CreatePartitioned(
+            by="id",
             name="Event",
             fields=[
                 (
@@ -28,12 +30,17 @@ class Migration(migrations.Migration):
                 ("payload", models.TextField()),
                 ("test", models.BooleanField(default=False)),
                 (
+                    "published_by",
+                    models.UUIDField(editable=False, help_text="The API key that published it.", null=True),
+                ),
+                (
                     "delivery_count",
                     models.PositiveIntegerField(default=0, help_text="Those that publishing it made."),
                 ),
                 (
                     "application",
                     models.ForeignKey(
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="events",
                         to="accounts.application",
@@ -74,11 +81,18 @@ class Migration(migrations.Migration):
             """
             CREATE FUNCTION openvolt_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN
+                IF TG_OP = 'DELETE' AND current_setting('openvolt.retention', TRUE) = 'over' THEN
+                    RETURN OLD;  -- deliveries/retention.py, in its own transaction
+                END IF;
+                IF TG_OP = 'UPDATE' AND current_setting('openvolt.erasure', TRUE) = 'on'
+                    AND to_jsonb(NEW) = to_jsonb(OLD) || TG_ARGV[0]::jsonb THEN
+                    RETURN NEW;  -- deliveries/erasing.py, in its own transaction: only to what the trigger names
+                END IF;
                 RAISE EXCEPTION 'rows of % are never changed or deleted', TG_TABLE_NAME
                     USING ERRCODE = 'restrict_violation';
             END $$;
             CREATE TRIGGER event_is_immutable BEFORE UPDATE OR DELETE ON events_event
-                FOR EACH ROW EXECUTE FUNCTION openvolt_refuse_change();
+                FOR EACH ROW EXECUTE FUNCTION openvolt_refuse_change('{"payload": "null"}');
             """,
             "DROP TRIGGER event_is_immutable ON events_event; DROP FUNCTION openvolt_refuse_change()",
         ),

@@ -1,5 +1,6 @@
 """/v1/api-keys: the application's own keys. A key itself is shown once; afterwards only its first letters."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -9,12 +10,13 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import generics, serializers
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import ApiKey, Scope
 from deliveries.api_keys import issue_api_key, rotate_api_key
-from openvolt_events.api.authentication import HasApplicationKey, application_of
+from openvolt_events.api.authentication import HasApplicationKey, application_of, key_of
 from openvolt_events.api.fields import BoundedList, StrictSerializer, Text, Timestamp, overlap_seconds
 from openvolt_events.api.views import OfApplication, StrictList, StrictView, checked_input
 
@@ -51,9 +53,10 @@ class NewApiKey(StrictSerializer):
     name = Text(max_length=200, default="", allow_blank=True)
     scopes = BoundedList(
         child=serializers.ChoiceField(Scope.choices),
-        default=[Scope.READ, Scope.WRITE],
+        required=False,
         min_length=1,
         max_length=len(Scope),
+        help_text="Not more than the key has that makes it. Default: the same.",
     )
     expires_at = Timestamp(default=None, allow_null=True)
 
@@ -76,6 +79,16 @@ def found(request: Request, id: UUID) -> ApiKey:
     return key
 
 
+def refuse_more_than_own(request: Request, scopes: Collection[str]) -> None:
+    """A key must not make itself one that may do more."""
+    own = key_of(request).scopes
+    if more := [scope for scope in scopes if scope not in own]:
+        raise PermissionDenied(
+            f"The answer would have a key with the scope {' and '.join(more)}, which the key that was sent has not: "
+            f"it has {' and '.join(own)}. Send one that has."
+        )
+
+
 def made(row: ApiKey, key: str) -> dict[str, Any]:
     return {**ApiKeyAnswer(row).data, "api_key": key}
 
@@ -96,7 +109,8 @@ class ApiKeys(OfApplication, StrictList):
         responses={201: NewApiKeyAnswer},
     )
     def post(self, request: Request) -> Response:
-        values = checked_input(NewApiKey, request)
+        values = {"scopes": key_of(request).scopes, **checked_input(NewApiKey, request)}
+        refuse_more_than_own(request, values["scopes"])
         row, key = issue_api_key(application_of(request), timezone.now(), **values)
         return Response(made(row, key), HTTPStatus.CREATED)
 
@@ -127,6 +141,7 @@ class RotateApiKey(StrictView):
     )
     def post(self, request: Request, id: UUID) -> Response:
         key = found(request, id)
+        refuse_more_than_own(request, key.scopes)
         overlap = timedelta(seconds=checked_input(KeyOverlap, request)["overlap_seconds"])
         by = f"API key {request.auth}"
         return Response(made(*rotate_api_key(key, overlap, by, timezone.now())))

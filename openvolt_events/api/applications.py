@@ -8,6 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.audit import picture, record
 from accounts.models import ApiKey, Application, Scope
 from openvolt_events.api.authentication import HasApplicationKey, HasPlatformKey, application_of
 from openvolt_events.api.fields import BoundedList, StrictSerializer, Text, Timestamp
@@ -58,12 +59,14 @@ class Applications(StrictList):
         values = checked_input(NewApplication, request)
         with transaction.atomic():
             application = Application.objects.create(**values)
-            _, key = ApiKey.objects.issue(
+            row, key = ApiKey.objects.issue(
                 kind=ApiKey.Kind.APPLICATION,
                 application=application,
                 name=FIRST_KEY,
                 scopes=[Scope.READ, Scope.WRITE],
             )
+            record("application.created", application, after=picture(application))
+            record("api_key.created", row, after=picture(row))
         return Response(ApplicationAnswer(application).data | {"api_key": key}, HTTPStatus.CREATED)
 
 

@@ -2,28 +2,47 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated, PermissionDenied
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
+from accounts.audit import act_as
+from accounts.keys import mode_of
 from accounts.models import ApiKey, Application, Scope
+from accounts.throttling import RequestsOfRow
+from openvolt_events.actors import by_key
+from openvolt_events.api.throttling import count_key
 
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """Sets `request.auth` to the valid ApiKey that came along; without a key it stays None."""
+    """Sets `request.auth` to the valid ApiKey that came along, and counts it; without a key it stays None."""
 
     def authenticate(self, request: Request) -> tuple[None, ApiKey] | None:
         if not (key := sent_key(request)):
             return None
-        row = ApiKey.objects.authenticate(key, timezone.now())
+        now = timezone.now()
+        row = ApiKey.objects.annotate(requests=RequestsOfRow(now)).authenticate(key, now)
         if row is None:
-            raise AuthenticationFailed("This API key is unknown, expired or revoked.")
+            raise AuthenticationFailed(why_refused(key))
+        act_as(by_key(request, row))
+        count_key(request, row, row.requests, now)  # type: ignore[attr-defined]
         return None, row
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="openvolt-events"'
+
+
+def why_refused(key: str) -> str:
+    """What is wrong with a key that opens nothing; the key itself is never said again."""
+    mode = mode_of(key)
+    if mode is None:
+        return "This is no API key, or not the whole of one: its checksum does not fit. Copy it again."
+    if mode != settings.API_KEY_MODE:
+        return f"This is a {mode} key; this service takes {settings.API_KEY_MODE} keys only."
+    return "This API key is unknown, expired or revoked."
 
 
 def sent_key(request: Request) -> str:
@@ -82,6 +101,13 @@ class HasAnyKey(BasePermission):
         if not isinstance(request.auth, ApiKey):
             raise NotAuthenticated(f"Send {self.wanted}, in the header x-api-key.")
         return True
+
+
+def key_of(request: Request) -> ApiKey:
+    """The key that was sent; only behind one of the permissions above."""
+    if not isinstance(request.auth, ApiKey):
+        raise NotAuthenticated("Send an API key, in the header x-api-key.")
+    return request.auth
 
 
 def application_of(request: Request) -> Application:

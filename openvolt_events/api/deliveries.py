@@ -1,5 +1,6 @@
 """/v1/deliveries: who was told what, each attempt, and when the next one is due."""
 
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from deliveries.channels import RESPONSE_LIMIT
 from deliveries.claiming import notification
 from deliveries.lifecycle import cancel, retry
 from deliveries.models import Attempt, Delivery, Trigger
+from deliveries.partitions import EPOCH, first_id
 from deliveries.waiting import why_waiting
 from events.event_types import EVENT_TYPES
 from openvolt_events.api.authentication import HasApplicationKey, application_of
@@ -24,6 +26,10 @@ from openvolt_events.api.views import OfApplication, StrictList, StrictView, che
 from subscriptions.models import Channel
 
 MOST_ATTEMPTS = 200
+# An id has its time in it, so that the index that lists in the order of ids also finds what was made when. The id is
+# made a little after the moment that is `created_at`: when a batch is checked and a pause of the subscription over.
+LAG = timedelta(minutes=2)
+LATEST = datetime.max.replace(tzinfo=UTC) - LAG
 
 
 class DeliverySummary(serializers.ModelSerializer):
@@ -107,8 +113,19 @@ class DeliveryFilter(filters.FilterSet):
     type = filters.ChoiceFilter("event__type", choices=[(name, name) for name in EVENT_TYPES])
     status = filters.ChoiceFilter(choices=Delivery.Status.choices)
     channel = filters.ChoiceFilter(choices=Channel.choices)
-    created_after = MomentFilter("created_at", "gt")
-    created_before = MomentFilter("created_at", "lt")
+    created_after = MomentFilter(method="made_after")
+    created_before = MomentFilter(method="made_before")
+
+    def made_after(self, rows: QuerySet[Delivery], name: str, moment: datetime) -> QuerySet[Delivery]:
+        return rows.filter(created_at__gt=moment, id__gte=first_id(within_the_calendar(moment) - LAG))
+
+    def made_before(self, rows: QuerySet[Delivery], name: str, moment: datetime) -> QuerySet[Delivery]:
+        return rows.filter(created_at__lt=moment, id__lt=first_id(within_the_calendar(moment) + LAG))
+
+
+def within_the_calendar(moment: datetime) -> datetime:
+    """The moment, or the nearest one that an id can have, with `LAG` to spare."""
+    return min(max(moment, EPOCH + LAG), LATEST)
 
 
 def deliveries_of(request: Request) -> QuerySet[Delivery]:

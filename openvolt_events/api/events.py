@@ -2,15 +2,23 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from http import HTTPStatus
+from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Prefetch
+from django.db.models import Func, IntegerField, Prefetch
 from django.utils import timezone
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view, inline_serializer
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    OpenApiResponse,
+    extend_schema,
+    extend_schema_view,
+    inline_serializer,
+)
 from rest_framework import generics, serializers
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -21,6 +29,7 @@ from deliveries.lifecycle import replay
 from deliveries.models import Delivery
 from deliveries.publishing import Change, ItemRefused, Published, UnknownEventType, publish_many
 from events.event_types import EVENT_TYPES
+from events.idempotency import KEPT_FOR
 from events.models import Event
 from events.payloads import PayloadRefused
 from openvolt_events.api.authentication import HasApplicationKey, HasPlatformKey, application_of
@@ -34,18 +43,29 @@ from openvolt_events.api.fields import (
     Text,
     Timestamp,
 )
+from openvolt_events.api.pagination import NewestFirst
 from openvolt_events.api.problems import InvalidInput, NoSuchId, error_at
-from openvolt_events.api.views import OfApplication, StrictList, StrictView, checked_input
+from openvolt_events.api.views import Conditional, OfApplication, StrictList, StrictView, checked_input
 from subscriptions.models import Subscription
 
 LONGEST_KEY = 255
 MOST_DELIVERIES = 200  # in an event's own answer; /v1/deliveries?event_id= has all
+MOST_PAGE_BYTES = 8 * 1024 * 1024  # of payloads
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     {"type": "string", "pattern": f"^[ -~]{{1,{LONGEST_KEY}}}$"},
     OpenApiParameter.HEADER,
-    description="Makes it safe to send the same again: what it answered first, with `idempotent-replayed: true`.",
+    description="Makes it safe to send the same again: what it answered first, with `idempotent-replayed: true`. "
+    f"Known for {KEPT_FOR // timedelta(hours=1)} hours.",
 )
+
+IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match",
+    str,
+    OpenApiParameter.HEADER,
+    description="The `ETag` of an answer that you have: if it still stands, the answer is 304, without a body.",
+)
+NOT_MODIFIED = OpenApiResponse(description="What you have still stands (`If-None-Match`).")
 
 Name = tuple[
     str | None, str | None
@@ -65,6 +85,16 @@ class EventSummary(serializers.ModelSerializer):
 
 class PublishedEvent(EventSummary):
     payload = AnyJSON(source="payload_json")
+
+    class Meta(EventSummary.Meta):
+        fields: tuple[str, ...] = (*EventSummary.Meta.fields, "payload")
+        read_only_fields = fields
+
+
+class ListedEvent(EventSummary):
+    """An event in a list: `payload` is there if it was asked for (`expand=payload`)."""
+
+    payload = AnyJSON(source="payload_json", required=False)
 
     class Meta(EventSummary.Meta):
         fields: tuple[str, ...] = (*EventSummary.Meta.fields, "payload")
@@ -120,13 +150,69 @@ class EventFilter(filters.FilterSet):
     occurred_before = MomentFilter("occurred_at", "lt")
 
 
-@extend_schema_view(get=extend_schema(operation_id="list_events", summary="List events"))
+def wants_payload(request: Request) -> bool:
+    wanted = request.query_params.get("expand", "payload")
+    if wanted != "payload":
+        detail = f"There is no {wanted[:100]!r} to expand; there is 'payload'."
+        raise InvalidInput([error_at("/expand", detail, "expand")])
+    return "expand" in request.query_params
+
+
+SIZE = Func("payload", function="octet_length", output_field=IntegerField())
+
+
+class EventPages(NewestFirst):
+    """With `expand=payload` the payloads come along, and a page ends where they would be too much for one answer."""
+
+    query_parameters = (*NewestFirst.query_parameters, "expand")
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
+        self.is_expanded = wants_payload(request)
+        if self.is_expanded:
+            queryset = queryset.annotate(size=SIZE)
+        return super().paginate_queryset(queryset, request, view)
+
+    def fitting(self, rows: list[Any]) -> list[Any]:
+        if not self.is_expanded:
+            return rows
+        sizes = accumulate(row.size for row in rows)
+        page = [row for index, (row, size) in enumerate(zip(rows, sizes, strict=True)) if fits(index, size)]
+        payloads = dict(Event.objects.filter(id__in=[row.id for row in page]).values_list("id", "payload"))
+        for row in page:
+            row.payload = payloads[row.id]
+        return page
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        expand = {
+            "name": "expand",
+            "in": "query",
+            "description": "`payload`: with each event's payload. A page then has fewer events than `limit` when "
+            f"their payloads are more than {MOST_PAGE_BYTES // 1024**2} MiB together; `next` leads on.",
+            "schema": {"type": "string", "enum": ["payload"]},
+        }
+        return [*super().get_schema_operation_parameters(view), expand]
+
+
+def fits(index: int, size: int) -> bool:
+    return index == 0 or size <= MOST_PAGE_BYTES
+
+
+@extend_schema_view(
+    get=extend_schema(
+        operation_id="list_events",
+        summary="List events",
+        responses={200: ListedEvent(many=True)},
+    )
+)
 class Events(OfApplication, StrictList):
-    """What happened to the application, newest first; the payload is in the single event."""
+    """What happened to the application, newest first; the payload is in the single event, or in `expand=payload`."""
 
     queryset = Event.objects.defer("payload")
-    serializer_class = EventSummary
+    pagination_class = EventPages
     filterset_class = EventFilter
+
+    def get_serializer_class(self) -> type[serializers.BaseSerializer]:
+        return PublishedEvent if wants_payload(self.request) else EventSummary
 
     def get_permissions(self) -> list[BasePermission]:
         return [HasPlatformKey() if self.request.method == "POST" else HasApplicationKey()]
@@ -164,7 +250,7 @@ class EventBatch(StrictView):
         return publish_response({"data": data}, all(one.replayed for one in published))
 
 
-class SingleEvent(OfApplication, generics.RetrieveAPIView, StrictView):
+class SingleEvent(OfApplication, generics.RetrieveAPIView, Conditional):
     newest = Delivery.objects.select_related("recipient").order_by("-id")[:MOST_DELIVERIES]
 
     permission_classes = (HasApplicationKey,)
@@ -175,7 +261,10 @@ class SingleEvent(OfApplication, generics.RetrieveAPIView, StrictView):
     @extend_schema(
         operation_id="get_event",
         summary="Get an event",
-        description=f"With its payload as it was published, and its {MOST_DELIVERIES} newest deliveries.",
+        description=f"With its payload as it was published, and its {MOST_DELIVERIES} newest deliveries. The `ETag` "
+        "stands for all of that: it changes with the deliveries.",
+        parameters=[IF_NONE_MATCH],
+        responses={200: WholeEvent, 304: NOT_MODIFIED},
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().get(request, *args, **kwargs)

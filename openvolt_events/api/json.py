@@ -78,6 +78,8 @@ def items_of(value: Any) -> Iterable[Any]:
 
 
 def read(stream: IO[Any], request: Request) -> bytes:
+    if (coding := request.headers.get("content-encoding", "identity").lower()) != "identity":
+        raise NotJSON(f"The body's Content-Encoding is {coding[:100]!r}; send it as it is.")
     if int(request.META["CONTENT_LENGTH"]) > settings.MAX_BODY_BYTES:
         raise BodyTooLarge(
             f"The body is larger than {settings.MAX_BODY_BYTES} bytes (MAX_BODY_BYTES). Send less at a time."

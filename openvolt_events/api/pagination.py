@@ -52,7 +52,7 @@ def read_limit(text: str) -> int:
 class NewestFirst(BasePagination):
     """Pages by the UUIDv7 ids, which rise with time: a new row never moves one that was seen."""
 
-    query_parameters = ("limit", "cursor")
+    query_parameters: tuple[str, ...] = ("limit", "cursor")
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         self.url = request.build_absolute_uri()
@@ -61,15 +61,19 @@ class NewestFirst(BasePagination):
         cursor = Cursor.read(text) if text else None
         if cursor and cursor.newer:
             rows = list(queryset.filter(id__gt=cursor.id).order_by("id")[: limit + 1])
-            page = rows[:limit][::-1]
-            self.is_more_newer, self.is_more_older = len(rows) > limit, bool(page)
+            page = self.fitting(rows[:limit])[::-1]
+            self.is_more_newer, self.is_more_older = len(rows) > len(page), bool(page)
         else:
             older = queryset.filter(id__lt=cursor.id) if cursor else queryset
             rows = list(older.order_by("-id")[: limit + 1])
-            page = rows[:limit]
-            self.is_more_newer, self.is_more_older = cursor is not None and bool(page), len(rows) > limit
+            page = self.fitting(rows[:limit])
+            self.is_more_newer, self.is_more_older = cursor is not None and bool(page), len(rows) > len(page)
         self.page = page
         return page
+
+    def fitting(self, rows: list[Any]) -> list[Any]:
+        """The first of these rows, as many as one answer has room for: one at least, if there is any."""
+        return rows
 
     def get_paginated_response(self, data: Sequence[Any]) -> Response:
         older = Cursor(self.page[-1].id) if self.is_more_older else None

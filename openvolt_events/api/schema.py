@@ -16,9 +16,14 @@ from events.event_types import EVENT_TYPES, EventType
 from openvolt_events.api.authentication import ApiKeyAuthentication
 from openvolt_events.api.fields import StrictSerializer
 from openvolt_events.api.problems import MEDIA_TYPE
-from openvolt_events.api.views import OfApplication, StrictList, StrictView
+from openvolt_events.api.throttling import SECONDS
+from openvolt_events.api.views import Conditional, OfApplication, StrictList, StrictView
 
 EVENT_TYPE_CHOICES = [(name, name) for name in sorted(EVENT_TYPES)]
+MALFORMED = "The request is malformed, or its body is not JSON."
+TOO_MANY = (
+    "The key, or without a valid one the address, has sent too many requests; try again after `Retry-After`."
+)
 NO_KEY = "No key was sent, or it is unknown, expired or revoked."
 WRONG_KEY = "The key is of the other kind, or lacks the scope."
 NOT_FOUND = "There is no such thing, or it belongs to another application."
@@ -46,6 +51,32 @@ PROBLEM = {
         "errors": {"type": "array", "items": {"$ref": "#/components/schemas/PointedError"}},
     },
 }
+REQUEST_ID = {
+    "name": "X-Request-Id",
+    "in": "header",
+    "description": "Your own name for this request: up to 128 of `A-Z a-z 0-9 . _ -`. Anything else is passed over.",
+    "schema": {"type": "string"},
+}
+TEXT, NUMBER = {"type": "string"}, {"type": "integer", "minimum": 0}
+ANSWER_HEADERS = {
+    "X-Request-Id": {
+        "description": "Names this request in our logs: tell it when you ask about it. Yours, if you sent one.",
+        "required": True,
+        "schema": TEXT,
+    },
+    "RateLimit-Policy": {
+        "description": f'How many requests (`q`) in how many seconds (`w`): `"key";q=5000;w={SECONDS}`.',
+        "schema": TEXT,
+    },
+    "RateLimit": {
+        "description": "How many of them remain (`r`) for how many seconds (`t`), then they are all there again: "
+        '`"key";r=4998;t=4`.',
+        "schema": TEXT,
+    },
+}
+RETRY_AFTER = {"description": "Seconds after which to try again.", "required": True, "schema": NUMBER}
+ETAG = {"description": "Stands for this answer; for `If-None-Match`.", "required": True, "schema": TEXT}
+REPLAYED = {"description": "`true`: this is what was answered before.", "required": True, "schema": TEXT}
 NOTIFICATION = {
     "type": "object",
     "description": "What is sent: exactly these five keys.",
@@ -88,7 +119,7 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):
         ]
 
 
-class OpenApi(StrictView):
+class OpenApi(Conditional):
     """The document, for anyone."""
 
     authentication_classes = ()
@@ -108,7 +139,7 @@ def document() -> bytes:
 
 def whose_words_are_not_for_readers() -> list[type]:
     """The classes whose docstrings are for us, not for the document's readers."""
-    return [*get_lib_doc_excludes(), StrictView, StrictList, OfApplication, StrictSerializer]
+    return [*get_lib_doc_excludes(), StrictView, Conditional, StrictList, OfApplication, StrictSerializer]
 
 
 def only_api(endpoints: Sequence[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
@@ -133,8 +164,31 @@ def describe_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     return result
 
 
+def describe_headers(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """What each answer has in its headers, and the one header that each request may have."""
+    result["components"]["headers"] = dict(ANSWER_HEADERS)
+    result["components"]["parameters"] = {"RequestId": REQUEST_ID}
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            operation.setdefault("parameters", []).append({"$ref": "#/components/parameters/RequestId"})
+            for status, response in operation["responses"].items():
+                response["headers"] = dict(headers_of(status, operation))
+    return result
+
+
+def headers_of(status: str, operation: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name in ANSWER_HEADERS:
+        yield name, {"$ref": f"#/components/headers/{name}"}
+    if status in ("429", "503"):
+        yield "Retry-After", RETRY_AFTER
+    if "304" in operation["responses"] and status in ("200", "304"):
+        yield "ETag", ETAG
+    if {"200", "201"} <= operation["responses"].keys() and status == "200":
+        yield "idempotent-replayed", REPLAYED
+
+
 def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    yield "400", "The request is malformed, or its body is not JSON."
+    yield "400", MALFORMED
     if operation.get("security"):
         yield "401", NO_KEY
         yield "403", WRONG_KEY
@@ -142,11 +196,11 @@ def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[tup
         yield "404", NOT_FOUND
     if method in ("post", "patch") or operation["operationId"] == "get_secret":
         yield "409", CONFLICT
-    if method in ("post", "patch"):
-        yield "413", "The body is too large."
-        yield "415", "The body is not `application/json`."
     yield "411", "The body came without its length."
+    yield "413", "The body is too large."
+    yield "415", "The body is not `application/json`, or compressed."
     yield "422", INVALID
+    yield "429", TOO_MANY
     yield "503", "The database can't be reached; try again."
 
 

@@ -83,8 +83,8 @@ class SubscriptionSequence(generics.ListAPIView, StrictView):
         summary="List the numbers of a subscription's deliveries",
         description="The lowest first. A delivery gets its number (`openvolt-sequence`) at its first attempt or just "
         "before, and keeps it; a replay is a new delivery with a new number. The numbers have no gap: one that has "
-        "not arrived is here, with the delivery it belongs to. The order of numbers is not the order of arrival: "
-        "retries come later.",
+        "not arrived is here, with the delivery it belongs to. Only those of deliveries whose retention has ended are "
+        "gone. The order of numbers is not the order of arrival: retries come later.",
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().get(request, *args, **kwargs)

@@ -1,6 +1,7 @@
 """/v1/subscriptions: who wants to know, by which channel."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from http import HTTPStatus
@@ -31,6 +32,7 @@ from deliveries.lifecycle import (
 from deliveries.publishing import UnknownEventType
 from events.event_types import EVENT_TYPES
 from events.payloads import unrepresentable
+from events.pointers import steps
 from openvolt_events.api.authentication import HasApplicationKey, application_of
 from openvolt_events.api.deliveries import DeliverySummary
 from openvolt_events.api.events import DeliveriesMade
@@ -48,16 +50,25 @@ from openvolt_events.api.problems import InvalidInput, error_at
 from openvolt_events.api.views import OfApplication, StrictList, StrictView, checked_input
 from subscriptions.addresses import AddressRefused, check_url
 from subscriptions.custom_headers import HeaderRefused, check_headers
-from subscriptions.models import EVERY_TYPE, HIGHEST_RATE, Channel, Recipient, Subscription
+from subscriptions.models import EVERY_TYPE, HIGHEST_RATE, LONGEST_POINTER, Channel, Recipient, Subscription
 
 MOST_METADATA_BYTES = 16 * 1024
 OVERLAP_SECONDS = 86400
 LONGEST_WAIT = int(settings.LONGEST_RETRIES.total_seconds())
 OF_CHANNEL = {
-    Channel.WEBHOOK: {"url", "headers", "retry_schedule", "rate_limit"},
+    Channel.WEBHOOK: {"url", "headers", "retry_schedule", "rate_limit", "ordered", "ordering_key"},
     Channel.EMAIL: {"recipients"},
 }
 NEEDED = {Channel.WEBHOOK: "url", Channel.EMAIL: "recipients"}
+POINTER = re.compile("(?:/(?:[^~/]|~[01])*)*", re.DOTALL)
+ORDERED = (
+    "Its deliveries go out one at a time, in the order of publishing; one that fails holds those behind it until it "
+    "succeeds, is cancelled, or has used up its attempts. A change is for what is published from then on."
+)
+ORDERING_KEY = (
+    "With `ordered`: a JSON pointer (RFC 6901) into the payload, such as /0/meter_id. Order is kept among deliveries "
+    "with the same value there, which do not wait for those with another; null: among all of the subscription's."
+)
 
 
 class RecipientAnswer(serializers.ModelSerializer):
@@ -68,7 +79,9 @@ class RecipientAnswer(serializers.ModelSerializer):
 
 
 class SubscriptionAnswer(serializers.ModelSerializer):
-    """A subscription. `recipients` are those of emails; `url`, `headers`, `retry_schedule`, `rate_limit` webhooks'."""
+    """A subscription. `recipients` are those of emails; `url`, `headers`, `retry_schedule`, `rate_limit`, `ordered`
+    and `ordering_key` webhooks'.
+    """
 
     url = serializers.CharField(allow_null=True)
     headers = serializers.DictField(
@@ -76,6 +89,8 @@ class SubscriptionAnswer(serializers.ModelSerializer):
     )
     recipients = RecipientAnswer(many=True, source="current_recipients", allow_null=True)
     metadata = serializers.DictField()
+    ordered = serializers.BooleanField(allow_null=True, help_text=ORDERED)
+    ordering_key = serializers.CharField(allow_null=True, help_text=ORDERING_KEY)
     failing_since = Timestamp(allow_null=True)
     created_at = Timestamp()
     updated_at = Timestamp()
@@ -87,6 +102,8 @@ class SubscriptionAnswer(serializers.ModelSerializer):
             *(
                 "retry_schedule",
                 "rate_limit",
+                "ordered",
+                "ordering_key",
                 "status",
                 "status_reason",
                 "failing_since",
@@ -99,8 +116,11 @@ class SubscriptionAnswer(serializers.ModelSerializer):
     def to_representation(self, subscription: Subscription) -> dict[str, Any]:
         answer = super().to_representation(subscription)
         others = set().union(*OF_CHANNEL.values()) - OF_CHANNEL[Channel(subscription.channel)]
-        hidden = {"headers": dict.fromkeys(subscription.headers, HIDDEN)}
-        return answer | hidden | dict.fromkeys(others)
+        shown = {
+            "headers": dict.fromkeys(subscription.headers, HIDDEN),
+            "ordering_key": subscription.ordering_key or None,
+        }
+        return answer | shown | dict.fromkeys(others)
 
 
 class NewSubscriptionAnswer(SubscriptionAnswer):
@@ -122,13 +142,39 @@ class Headers(serializers.DictField):
         return value
 
 
+class TrueOrFalse(serializers.BooleanField):
+    """A JSON boolean; no string or number is one."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+@extend_schema_field({"type": "string", "maxLength": LONGEST_POINTER, "pattern": f"^{POINTER.pattern}$"})
+class Pointer(Text):
+    """A JSON pointer (RFC 6901). The empty one points to everything."""
+
+    def to_internal_value(self, data: Any) -> str:
+        pointer = super().to_internal_value(data)
+        if not POINTER.fullmatch(pointer):
+            raise serializers.ValidationError(
+                "This is no JSON pointer (RFC 6901). It is like /0/meter_id: a / before each step, and within "
+                "a step ~1 for / and ~0 for ~.",
+                "pointer",
+            )
+        return pointer
+
+
 @extend_schema_field({"type": "string", "format": "uri", "maxLength": 2048, "pattern": "^https?://[^/]"})
 class WebAddress(Text):
     """A URL; what kind of address it may lead to, `check_url` says."""
 
 
 class SubscriptionChanges(StrictSerializer):
-    """What can be changed: `url`, `headers`, `retry_schedule`, `rate_limit` by webhook, `recipients` by email only."""
+    """What can be changed: `url`, `headers`, `retry_schedule`, `rate_limit`, `ordered`, `ordering_key` by webhook,
+    `recipients` by email only.
+    """
 
     url = WebAddress(max_length=2048, required=False)
     recipients = BoundedList(
@@ -172,6 +218,10 @@ class SubscriptionChanges(StrictSerializer):
         required=False,
         allow_null=True,
         help_text="Deliveries a second, of which no second ever sees more; null: no limit.",
+    )
+    ordered = TrueOrFalse(required=False, help_text=ORDERED)
+    ordering_key = Pointer(
+        max_length=LONGEST_POINTER, allow_null=True, allow_blank=True, required=False, help_text=ORDERING_KEY
     )
 
     def validate_url(self, url: str) -> str:
@@ -220,7 +270,28 @@ class SubscriptionChanges(StrictSerializer):
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
         self.check_channel(Channel(self.instance.channel if self.instance else values["channel"]), values)
-        return values
+        return values | self.order(values)
+
+    def order(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Both fields, when one is sent, since they have to fit."""
+        if not {"ordered", "ordering_key"} & set(values):
+            return {}
+        known = self.instance or Subscription()
+        ordered = values.get("ordered", known.ordered)
+        key = values.get("ordering_key", known.ordering_key) or ""
+        if key and not ordered:
+            raise serializers.ValidationError(self.keyless("ordering_key" in values, key))
+        return {"ordered": ordered, "ordering_key": key}
+
+    def keyless(self, sent: bool, key: str) -> dict[str, Any]:
+        """Why there can't be a key without an order: at the key, or at the order that is taken from it."""
+        if sent:
+            detail = 'A key belongs to an order. Send "ordered": true with it, or leave it out.'
+            return {"ordering_key": [serializers.ErrorDetail(detail, "unordered")]}
+        detail = (
+            f'The subscription has the ordering_key {key!r}, and no order. Send "ordering_key": null with it.'
+        )
+        return {"ordered": [serializers.ErrorDetail(detail, "unordered")]}
 
     def check_channel(self, channel: Channel, values: Mapping[str, Any]) -> None:
         others = set().union(*OF_CHANNEL.values()) - OF_CHANNEL[channel]
@@ -234,8 +305,8 @@ class SubscriptionChanges(StrictSerializer):
 def at(pointer: str, detail: str, code: str) -> Any:
     """An error detail of DRF's, at a place below a field."""
     found: Any = [serializers.ErrorDetail(detail, code)]
-    for step in reversed(pointer.split("/")[1:]):
-        found = {step.replace("~1", "/").replace("~0", "~"): found}
+    for step in reversed(steps(pointer)):
+        found = {step: found}
     return found
 
 

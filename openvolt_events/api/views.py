@@ -1,22 +1,37 @@
 """What all calls have in common: nothing that was sent is passed over in silence."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from http import HTTPStatus
 from typing import Any
 
+from django.conf import settings
 from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.http import parse_etags
 from django_filters import FilterSet
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.openapi import AutoSchema
 from rest_framework import generics
-from rest_framework.exceptions import MethodNotAllowed
+from rest_framework.exceptions import (
+    AuthenticationFailed,
+    MethodNotAllowed,
+    NotAuthenticated,
+    PermissionDenied,
+)
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from events.pointers import escaped
 from openvolt_events.api.authentication import application_of
+from openvolt_events.api.fields import Nothing
 from openvolt_events.api.pagination import NewestFirst
 from openvolt_events.api.problems import InvalidInput, LengthRequired, error_at
+from openvolt_events.api.throttling import count_stranger, headers_of
+
+METHODS_WITH_BODY = ("POST", "PUT", "PATCH")
 
 
 class NamingTheKey(AutoSchema):
@@ -39,9 +54,17 @@ class StrictView(APIView):
     query_parameters: Iterable[str] = ()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        super().initial(request, *args, **kwargs)
+        refuse_what_came_in_the_clear(request)
+        try:
+            super().initial(request, *args, **kwargs)
+        except (AuthenticationFailed, NotAuthenticated):
+            count_stranger(request, timezone.now())
+            raise
         if request.method not in self.allowed_methods:
             raise MethodNotAllowed(str(request.method))
+        self.refuse_what_is_not_known(request)
+
+    def refuse_what_is_not_known(self, request: Request) -> None:
         if "transfer-encoding" in request.headers:
             # Django reads no further than Content-Length: without one the body would seem to be empty.
             raise LengthRequired("The body came in chunks, without its length; send Content-Length.")
@@ -49,6 +72,48 @@ class StrictView(APIView):
         sent = [(name, fault(name, values, known)) for name, values in request.query_params.lists()]
         if errors := [error_at(f"/{escaped(name[:100])}", *found) for name, found in sent if found]:
             raise InvalidInput(errors)
+        if request.method not in METHODS_WITH_BODY and request.stream:
+            checked_input(Nothing, request)
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        final = super().finalize_response(request, response, *args, **kwargs)
+        for name, value in headers_of(request, timezone.now()).items():
+            final.headers[name] = value
+        final.headers.setdefault("Cache-Control", "no-store")  # keys and secrets are shown once
+        return final
+
+
+class Conditional(StrictView):
+    """Answers 304 to who has what it would answer already, and says so (`If-None-Match`)."""
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        final = super().finalize_response(request, response, *args, **kwargs)
+        if final.status_code != HTTPStatus.OK:
+            return final
+        if hasattr(final, "render"):  # a plain HttpResponse is rendered
+            final.render()
+        final.headers["ETag"] = f'"{sha256(final.content).hexdigest()[:32]}"'
+        final.headers["Cache-Control"] = "private, no-cache"  # keep it, and ask whether it is still so
+        if matches(request.headers.get("if-none-match", ""), final.headers["ETag"]):
+            final.status_code, final.content = HTTPStatus.NOT_MODIFIED, b""
+            del final.headers["Content-Type"]
+        return final
+
+
+def matches(if_none_match: str, etag: str) -> bool:
+    """By the weak comparison that RFC 9110 (13.1.2) has for it."""
+    sent = parse_etags(if_none_match)
+    return sent == ["*"] or etag in (one.removeprefix("W/") for one in sent)
+
+
+def refuse_what_came_in_the_clear(request: Request) -> None:
+    """A proxy says that it was asked by http: the key can have been read on its way."""
+    forwarded = "x-forwarded-proto" in request.headers
+    if settings.SECURE_HTTPS and forwarded and not request.is_secure():
+        raise PermissionDenied(
+            f"This came by http, where anybody on the way can read the key. Send it to {settings.PUBLIC_URL}, and "
+            "rotate the key."
+        )
 
 
 def fault(name: str, values: Sequence[str], known: set[str]) -> tuple[str, str] | None:
@@ -68,7 +133,7 @@ def fault(name: str, values: Sequence[str], known: set[str]) -> tuple[str, str] 
 class StrictList(generics.ListAPIView, StrictView):
     """A list with filters (`filterset_class`), newest first."""
 
-    pagination_class = NewestFirst
+    pagination_class: type[NewestFirst] = NewestFirst
     filter_backends = (DjangoFilterBackend,)
     filterset_class: type[FilterSet] | None = None
 
@@ -77,7 +142,7 @@ class StrictList(generics.ListAPIView, StrictView):
         if self.request.method not in ("GET", "HEAD"):
             return ()
         filters = self.filterset_class.base_filters if self.filterset_class else ()
-        return (*NewestFirst.query_parameters, *filters)
+        return (*self.pagination_class.query_parameters, *filters)
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return super().filter_queryset(queryset) if self.filterset_class else queryset

@@ -2,33 +2,44 @@
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from unittest.mock import patch
 
+from django.conf import settings
 from django.db import connection
 from django.db.models import Model
+from django.utils import timezone
 
 from accounts.models import Application
 from deliveries.channels import Report
 from deliveries.dispatch import SENDERS, drain
 from deliveries.models import Attempt, Delivery
+from deliveries.partitions import make_partitions
+from deliveries.partitions import partitions as existing_partitions
 from openvolt_events.bench.figures import AtLeast, Figure, ratio
 from openvolt_events.bench.sizes import Sizes
 from openvolt_events.bench.stage import Stage, publish, publish_deliveries, subscribe
 from subscriptions.models import Channel
 
 CROWD = 10  # subscriptions whose deliveries the rows are
+RETRIES = 3  # days
 HOW = (
     "due deliveries worked off by one drain whose sender accepts at once, without a network: claim and settle, in a"
     " database with {future:,} retries that are not due and {finished:,} finished deliveries with their attempts,"
-    " against one without. Both were vacuumed and analysed once before the first round."
+    " against one without. The rows are spread over {partitions} partitions, as those of {days} days are; the empty"
+    " tables have as many. Both were vacuumed and analysed once before the first round."
 )
 
 
 def crowded(stage: Stage, sizes: Sizes) -> list[Figure]:
     empty, full = stage.create(stage.template), stage.create(stage.template)
     try:
+        for database in (empty, full):
+            with stage.using(database):
+                grow_old()
         with stage.using(full):
             fill(stage, sizes)
+            partitions = len(existing_partitions())
         for database in (empty, full):
             warm_up(stage, database, sizes.claimed)
         rounds = [
@@ -39,7 +50,9 @@ def crowded(stage: Stage, sizes: Sizes) -> list[Figure]:
         stage.drop(empty)
         stage.drop(full)
     alone, among_many = zip(*rounds, strict=True)
-    how = HOW.format(future=sizes.future, finished=sizes.finished)
+    how = HOW.format(
+        future=sizes.future, finished=sizes.finished, partitions=partitions, days=settings.RETENTION_DAYS
+    )
     return [
         ratio("claim and settle with full tables, against empty ones", among_many, alone, AtLeast(0.9), how)
     ]
@@ -78,20 +91,34 @@ def refusing(*_: object) -> Report:
     return Report(succeeded=False, status_code=500, error="The receiver answered 500 Internal Server Error.")
 
 
+def grow_old() -> None:
+    """Make the partitions that housekeeping would have made in the whole of a retention."""
+    now = timezone.now()
+    for days in range(settings.RETENTION_DAYS, -1, -1):
+        make_partitions(now - timedelta(days=days))
+
+
 def fill(stage: Stage, sizes: Sizes) -> None:
-    """The rows are copies of a few that were made as all are: their ids and times are their own."""
+    """The rows are copies of a few that were made as all are: their ids and times are their own.
+
+    The finished ones are of the whole retention, those that are not due of the days that retries take.
+    """
     application = Application.objects.create(name="crowd")
     subscribe(application, [stage.receiver.url("crowd", number) for number in range(CROWD)])
     with connection.cursor() as cursor:
         cursor.execute("SET session_replication_role = replica")  # foreign keys hold: the originals' do
     publish(application, 1)
     drain_all(accepting, CROWD)
-    copy_deliveries(sizes.finished, "succeeded", {"id": "uuidv7()"})
+    copy_deliveries(sizes.finished, "succeeded", {"id": id_of_the_last(settings.RETENTION_DAYS)})
     copy_attempts()
     publish(application, 1)
     drain_all(refusing, CROWD)
     later = "now() + interval '1 hour' + random() * interval '1 day'"
-    copy_deliveries(sizes.future, "pending", {"id": "uuidv7()", "next_attempt_at": later})
+    copy_deliveries(sizes.future, "pending", {"id": id_of_the_last(RETRIES), "next_attempt_at": later})
+
+
+def id_of_the_last(days: int) -> str:
+    return f"uuidv7(-random() * interval '{days} days')"
 
 
 def copy_deliveries(number: int, status: str, changed: Mapping[str, str]) -> None:

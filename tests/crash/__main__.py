@@ -1,11 +1,13 @@
-"""`make crash`: 20,000 events while the parts of a whole service are killed at random, then the account.
+"""`make crash`: the parts of a whole service are killed at random, then every event is accounted for.
 
-SEED deals the same blows again: the same parts in the same order, after the same waits.
+The form `kills` does so under a load of 20,000 events, the form `backlog` while 200,000 deliveries that are due are
+worked off. SEED deals the same blows again: the same parts in the same order, after the same waits.
 """
 
 import argparse
 import os
 import random
+import subprocess
 import sys
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -21,7 +23,7 @@ SETTINGS = {
 
 
 @dataclass(frozen=True)
-class Form:
+class Kills:
     """While `rate` events a second are published, `blows` are dealt to `parts` in turn, each after a random wait.
 
     `failing` is the share of webhooks that one receiver of two refuses. `patience` are seconds for what is then due.
@@ -36,30 +38,82 @@ class Form:
     parts: tuple[str, ...]
 
 
-SURE_TO_COME_BACK = (
-    "a worker that sends",
-    "guard",
-    "web",
-    "database",
-    "receiver",
-    "supervisor",
-    "everything",
-)
-SHORT = Form(300, 40, 7, longest_wait=0.5, failing=0.05, patience=60, parts=SURE_TO_COME_BACK)
-LONG = Form(
-    20_000,
-    200,
-    27,
-    longest_wait=4,
-    failing=0.02,
-    patience=420,  # longer than the supervisor takes to find workers that live and do nothing
-    parts=(*SURE_TO_COME_BACK, "any worker", "stop and start"),
-)
+@dataclass(frozen=True)
+class Backlog:
+    """So many deliveries are due, of a few `subscriptions` whose receiver takes `latency` seconds for an answer.
+
+    While they are worked off, `rate` fresh events a second are published for their application, and as many for
+    others; then `blows` are dealt to `parts` in turn, spread over the whole work. `patience` are seconds for it.
+    What is fresh arrives within `prompt` seconds.
+    """
+
+    backlog: int
+    subscriptions: int
+    rate: float
+    latency: float
+    prompt: float
+    blows: int
+    patience: float
+    parts: tuple[str, ...]
+
+
+OF_THE_SERVICE = ("a worker that sends", "any worker", "guard", "web", "database")
+ALL_OF_IT = (*OF_THE_SERVICE, "supervisor", "everything")
+PARTS = {"kills": "tests.support.crash", "backlog": "tests.support.backlog"}
+SHORT = {
+    "kills": Kills(
+        300,
+        40,
+        8,
+        longest_wait=0.5,
+        failing=0.05,
+        patience=60,
+        parts=(*ALL_OF_IT, "receiver"),
+    ),
+    "backlog": Backlog(
+        8_000,
+        4,
+        rate=5,
+        latency=0.1,
+        prompt=5,  # other tests keep the machine busy at the same time
+        blows=3,
+        patience=120,
+        parts=OF_THE_SERVICE,
+    ),
+}
+LONG = {
+    "kills": Kills(
+        20_000,
+        200,
+        27,
+        longest_wait=4,
+        failing=0.02,
+        patience=420,  # longer than the supervisor takes to find workers that live and do nothing
+        parts=(*ALL_OF_IT, "receiver", "stop and start"),
+    ),
+    "backlog": Backlog(
+        200_000,
+        4,
+        rate=10,
+        latency=0.02,
+        prompt=2,
+        blows=16,
+        patience=900,
+        parts=(*ALL_OF_IT, "stop and start"),
+    ),
+}
 
 
 def main() -> int:
-    form, seed = parsed()
-    print(f"SEED={seed} deals the same blows again.", flush=True)
+    options = parsed()
+    if options.form is None:
+        return max(as_one_of_both(form, options) for form in LONG)
+    form = (SHORT if options.short else LONG)[options.form]
+    if options.events and isinstance(form, Kills):
+        form = replace(form, events=options.events)
+    if options.backlog and isinstance(form, Backlog):
+        form = replace(form, backlog=options.backlog)
+    print(f"SEED={options.seed} FORM={options.form} deals the same blows again.", flush=True)
     with new_directory() as directory:
         running = Running(directory / "var", free_port(), SETTINGS)
         try:
@@ -68,7 +122,16 @@ def main() -> int:
         except BaseException:
             running.end()
             raise
-        return import_module("tests.support.crash").battle(running, SETTINGS, form, seed)
+        fought = getattr(import_module(PARTS[options.form]), options.form)
+        return int(fought(running, SETTINGS, form, options.seed))
+
+
+def as_one_of_both(form: str, options: argparse.Namespace) -> int:
+    """In a process of its own: each form has a service, and Django's settings are those of one."""
+    numbers = {"--seed": options.seed, "--events": options.events, "--backlog": options.backlog}
+    given = [word for name, number in numbers.items() if number is not None for word in (name, str(number))]
+    short = ["--short"] if options.short else []
+    return subprocess.run([sys.executable, "-m", "tests.crash", "--form", form, *short, *given]).returncode
 
 
 def use_settings_of(running: Running) -> None:
@@ -78,14 +141,14 @@ def use_settings_of(running: Running) -> None:
     import_module("django").setup()
 
 
-def parsed() -> tuple[Form, int]:
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make crash", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
-    parser.add_argument("--events", type=int, help="how many are published at least")
-    parser.add_argument("--short", action="store_true", help="the form that make test runs")
-    options = parser.parse_args()
-    form = SHORT if options.short else LONG
-    return replace(form, events=options.events or form.events), options.seed
+    parser.add_argument("--form", choices=list(LONG), help="one of them; both, unless said")
+    parser.add_argument("--events", type=int, help="how many the form kills publishes at least")
+    parser.add_argument("--backlog", type=int, help="how many deliveries the form backlog has due")
+    parser.add_argument("--short", action="store_true", help="the forms that make test runs")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

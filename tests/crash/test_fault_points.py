@@ -65,7 +65,7 @@ SETTLE_FAILURE = [
 ]
 WAKE_UP = [
     "after deliveries.broker.ClockBroker.wait",  # it is heard, and not looked for
-    "after deliveries.broker.task 2",  # the first is the heartbeat: the drain is made, and not handed out
+    "after deliveries.broker.task 3",  # the first two are no drain's; this one is made, and not handed out
     "before deliveries.dispatch.drain",  # it is handed out, and not begun
     "before deliveries.senders.Senders.at_work",  # it has begun, and holds a slot of the lane
 ]

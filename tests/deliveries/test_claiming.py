@@ -8,10 +8,12 @@ from cryptography.fernet import Fernet
 from django.db import connection, transaction
 
 from deliveries import lifecycle
+from deliveries.channels import Report
 from deliveries.claiming import Claim, Limits, claim, claim_past_the_front
 from deliveries.ledger import faults
 from deliveries.models import Delivery
 from deliveries.publishing import Change, publish, publish_many
+from deliveries.settling import Tried, settle
 from subscriptions.models import SigningSecret, Subscription
 from tests.support import factories
 from tests.support.workers import Clock
@@ -31,9 +33,9 @@ def clock():
     return Clock()
 
 
-def users_created(owner, count: int = 1) -> None:
+def users_created(owner, count: int = 1, ago: timedelta = timedelta(minutes=1)) -> None:
     change = Change(owner, "user.created", factories.example("user.created"))
-    publish_many([change] * count, Clock().now - timedelta(minutes=1))
+    publish_many([change] * count, Clock().now - ago)
 
 
 def take(clock: Clock, limit: int = 16, share: int = SHARE, **limits) -> list[Claim]:
@@ -73,7 +75,7 @@ def test_what_one_worker_has_claimed_no_other_gets_until_the_lease_ends(owner, c
     assert theirs.lease_id != mine.lease_id
 
 
-def test_a_retry_by_hand_is_claimed_as_such_once(owner, clock):
+def test_a_retry_by_hand_is_claimed_as_such_until_the_attempt_is_made(owner, clock):
     factories.webhook(owner)
     users_created(owner)
     lifecycle.retry(Delivery.objects.get(), clock())
@@ -82,7 +84,12 @@ def test_a_retry_by_hand_is_claimed_as_such_once(owner, clock):
     clock.forward_to(lease_end(by_hand))
     [again] = take(clock)
 
-    assert (by_hand.trigger, again.trigger) == ("manual", "scheduled")
+    failed = Report(succeeded=False, error="The receiver answered 500.", status_code=500)
+    settle([Tried(again, failed, clock(), timedelta(seconds=1))], clock())
+    clock.forward_to(Delivery.objects.get().next_attempt_at)
+    [scheduled] = take(clock)
+
+    assert (by_hand.trigger, again.trigger, scheduled.trigger) == ("manual", "manual", "scheduled")
 
 
 def test_a_claim_of_the_other_channel_is_left_alone(owner, clock):
@@ -139,12 +146,47 @@ def test_a_subscription_that_fails_is_probed_with_one_attempt_at_a_time(owner, c
     assert len(take(clock)) == SHARE
 
 
+def test_what_has_just_happened_is_told_beside_a_long_backlog_of_the_same_subscription(owner, clock):
+    factories.webhook(owner)
+    users_created(owner, 700)
+    fresh = publish(owner, "user.created", factories.example("user.created"))
+
+    claimed = take(clock)
+
+    assert fresh.id in [one.delivery.event.id for one in claimed]
+    assert len({one.delivery.event.occurred_at for one in claimed}) > 1
+
+
+def test_first_attempts_and_due_retries_leave_each_other_room(owner, clock):
+    retried, fresh = (factories.webhook(owner, types=[name]) for name in ("user.created", "meter.created"))
+    users_created(owner, 600)
+    Delivery.objects.update(attempt_count=1)
+    publish_many([Change(owner, "meter.created", factories.example("meter.created"))] * 50, clock())
+
+    shares = counts(take(clock, limit=16, share=16))
+
+    assert shares[fresh] > shares[retried] > 2
+
+
+def test_first_attempts_go_before_retries_that_are_due_at_the_same_time(owner, clock):
+    retried, fresh = (factories.webhook(owner, types=[name]) for name in ("user.created", "meter.created"))
+    users_created(owner, 50)
+    Delivery.objects.update(attempt_count=1)
+    publish_many([Change(owner, "meter.created", factories.example("meter.created"))] * 50, clock())
+
+    shares = counts(take(clock, limit=16, share=16))
+
+    assert shares[fresh] >= 2 * shares[retried] > 2
+
+
 def test_many_failing_subscriptions_leave_room_for_the_others(owner, clock):
     for _ in range(12):
         factories.webhook(owner, failing_since=clock())
     users_created(owner, 50)
     healthy = factories.webhook(owner, types=["meter.created"])
-    publish(owner, "meter.created", factories.example("meter.created"))
+    meter_created = Change(owner, "meter.created", factories.example("meter.created"))
+    publish_many([meter_created], clock() - timedelta(seconds=40))
+    users_created(owner, 20, timedelta(seconds=20))
 
     probes = take(clock, probes=8)
     assert len(probes) == 8
@@ -191,7 +233,7 @@ def test_a_claim_among_many_deliveries_reads_only_what_is_due_first(owner, clock
     with connection.execute_wrapper(explain := Explain()):
         take(clock)
 
-    assert "Index Scan using delivery_due" in explain.plan
+    assert "Index Scan using deliveries_delivery_default_channel_next_attempt_at_idx" in explain.plan
     assert "Seq Scan on deliveries_delivery" not in explain.plan
 
 

@@ -10,8 +10,9 @@ from deliveries.broker import is_due, next_due
 from deliveries.dispatch import drain
 from deliveries.models import Attempt, Delivery
 from deliveries.publishing import Change, publish_many
-from deliveries.settling import FAILURES_BEFORE_COOLING, LONGEST_COOLING, SHORTEST_COOLING, cooling
+from deliveries.settling import FAILURES_BEFORE_COOLING, SHORTEST_COOLING, cooling
 from deliveries.waiting import why_waiting
+from subscriptions.models import LONGEST_COOLING
 from tests.support import factories
 from tests.support.receivers import Answer, Receiver
 from tests.support.workers import Clock

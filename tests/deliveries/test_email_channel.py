@@ -5,7 +5,6 @@ import re
 import smtplib
 import stat
 from base64 import b64decode
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -25,8 +24,13 @@ from deliveries.channels import EmailTarget, Notification, Report
 from deliveries.channels.email import send, send_confirmation
 from deliveries.channels.eml import EmailBackend as FileBackend
 from deliveries.channels.refusals import refusal
-from deliveries.channels.wording import Wording, confirmation_wording, filled, notification_wording, sentences
-from deliveries.templatetags.emails import as_moment, by_meter, clean, facts, field
+from deliveries.channels.wording import Wording, confirmation_wording, notification_wording, sentences
+from deliveries.letters import Told
+from deliveries.letters.events import LETTERS
+from deliveries.letters.facts import every_fact
+from deliveries.letters.reader import Reader
+from deliveries.letters.reading import as_moment, at, clean
+from deliveries.letters.stretches import by_meter
 from events.event_types import EVENT_TYPES
 from subscriptions.links import unsubscribe_link
 from tests.support.receivers import Answer, Authority, Receiver
@@ -119,7 +123,7 @@ def test_every_kind_of_event_arrives_with_text_html_and_the_exact_notification(e
         assert str(DELIVERY) in part
         assert unsubscribe_link(RECIPIENT) in part
         assert "2 Nov 2026, 16:05 UTC" in part
-        assert "What to do" in part
+        assert "what you can do" in part.lower()
 
 
 def test_the_headers_are_those_of_an_automatic_email_that_one_click_ends():
@@ -223,9 +227,9 @@ def test_names_of_all_the_world_arrive_as_they_are():
         send(told("customer.created", payload), to(name), NOW)
 
     message = mailbox.message()
-    assert message["subject"] == f"Customer added: {name}"
-    assert f"{name} was added" in text_of(message)
-    assert "Zoë O&#x27;Neill &amp; Söhne &lt;x&gt; 🏠 משפחת כהן was added" in text_of(message, "html")
+    assert message["subject"] == f"Customer added: \u2068{name}\u2069"
+    assert f"\u2068{name}\u2069 was added" in text_of(message)
+    assert "Zoë O&#x27;Neill &amp; Söhne &lt;x&gt; 🏠 משפחת כהן\u2069 was added" in text_of(message, "html")
     assert "Zoë" in message["list-id"]
 
 
@@ -257,7 +261,7 @@ def test_an_event_type_without_templates_of_its_own_is_told_in_general_words():
     assert "Ends: 1 Jan 2027, 00:00 UTC" in words.text
 
 
-def test_thirteen_months_of_one_meter_are_one_line():
+def test_months_of_one_meter_are_one_summary():
     months = [
         {"meter_id": "m", "start_interval": f"2025-{month:02}-01T00:30:00.000Z", "end_interval": end}
         for month, end in enumerate([f"2025-{month:02}-01T00:00:00.000Z" for month in range(2, 13)], 1)
@@ -295,31 +299,35 @@ def test_data_without_a_meter_says_so():
 
 def test_a_stretch_that_ends_before_it_starts_is_shown_in_order_of_time():
     data = by_meter(
-        [{"meter_id": "m", "start_interval": "2024-05-02T00:00:00Z", "end_interval": "2024-05-01T00:30:00Z"}]
+        [{"meter_id": "m", "start_interval": "2024-05-02T00:00:00Z", "end_interval": "2024-05-01T00:30:00Z"}],
+        Reader(),
     )
 
-    assert (data.meters[0].first, data.meters[0].last) == ("1 May 2024, 00:30 UTC", "2 May 2024, 00:00 UTC")
+    assert data.meters[0].period == "1 May 2024, 00:30 UTC to 2 May 2024, 00:00 UTC"
 
 
 def test_fields_are_read_by_path_and_nothing_else_of_the_payload_is_reachable():
     payload = {"customer": {"_id": "1"}, "items": "own"}
+    told = Told("meter.created", HAPPENED, payload, "Green Homes", Reader())
 
-    assert field(payload, "customer._id") == "1"
-    assert field(payload, "items") == "own"
-    assert field({}, "items") == ""
-    assert field([payload], "customer") == ""
-    assert field(payload, "customer") == ""
+    assert told.text("customer._id") == "1"
+    assert told.text("items") == "own"
+    assert told.text("keys") == ""
+    assert told.text("customer") == ""
+    assert at([payload], "customer") is None
 
 
 def test_details_are_bounded_and_put_ids_last():
-    lines = facts({"_id": "1", "name": "A", "old_key_expires_at": "2026-11-04T10:30:00.000Z", "empty": ""})
+    payload = {"_id": "1", "name": "A", "old_key_expires_at": "2026-11-04T10:30:00.000Z", "empty": ""}
+
+    lines = every_fact(payload, Reader())
 
     assert [(fact.label, fact.value) for fact in lines] == [
         ("Name", "A"),
         ("Old key works until", "4 Nov 2026, 10:30 UTC"),
         ("ID", "1"),
     ]
-    assert len(facts({str(number): number for number in range(1000)})) == 24
+    assert len(every_fact({str(number): number for number in range(1000)}, Reader())) == 24
 
 
 @pytest.mark.parametrize(
@@ -588,11 +596,8 @@ def test_a_fault_of_our_own_is_a_failed_attempt_and_no_exception(monkeypatch):
         assert "fault of the service" in report.error
 
 
-def test_a_template_that_breaks_gives_way_to_the_general_one(monkeypatch):
-    def breaking(names: Sequence[str], context: Any) -> Wording:
-        return 1 / 0 if len(names) > 1 else filled(names, context)  # type: ignore[return-value]
-
-    monkeypatch.setattr("deliveries.channels.wording.filled", breaking)
+def test_a_letter_that_breaks_gives_way_to_the_general_one(monkeypatch):
+    monkeypatch.setitem(LETTERS, "meter.created", lambda _: 1 / 0)
 
     assert wording("meter.created").subject == "A meter was added"
 

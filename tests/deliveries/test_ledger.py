@@ -206,6 +206,8 @@ def test_an_event_that_somebody_is_told_twice_is_named(told, subscription):
     change(told[2], event=told[0].event)
 
     assert said() == [
+        f"event {told[0].event_id} counts 1 deliveries; there are 2",
+        f"event {told[2].event_id} counts 1 deliveries; there are 0",
         f"event {told[0].event_id} is told 2 times to subscription {subscription.id}",
         f"event {told[2].event_id} has no delivery to subscription {subscription.id}",
     ]
@@ -217,9 +219,47 @@ def test_a_delivery_that_vanished_leaves_its_number(told, subscription):
     sql("DELETE FROM deliveries_delivery WHERE id = %s", told[0].id)
 
     assert said() == [
+        f"event {told[0].event_id} counts 1 deliveries; there are 0",
         f"event {told[0].event_id} has no delivery to subscription {subscription.id}",
         f"sequence number {subscription.id}/1 belongs to delivery {told[0].id}, which is not there",
     ]
+
+
+def test_a_delivery_that_nobody_counted_is_named(owner, told):
+    """Of emails, too, of which nobody knows afterwards whom there was to tell."""
+    factories.confirmed_emails(owner)
+    event = publish(owner, "user.created", factories.example("user.created"))
+    Delivery.objects.filter(event=event, channel="email").delete()
+
+    assert said() == [f"event {event.id} counts 2 deliveries; there are 1"]
+
+
+def test_what_is_replayed_or_sent_as_a_test_counts_for_no_event(owner, subscription, told):
+    replay(told[0].event, None, timezone.now())
+    send_test(subscription, None, timezone.now())
+
+    assert said() == []
+
+
+def test_attempts_of_no_delivery_are_named(told):
+    attempt_id = Attempt.objects.get(delivery=told[0]).id
+    sql("SET CONSTRAINTS ALL IMMEDIATE")
+    sql("ALTER TABLE deliveries_attempt_default DROP CONSTRAINT attempt_of_delivery")
+    sql("DELETE FROM deliveries_delivery WHERE id = %s", told[0].id)
+
+    assert f"attempt {attempt_id} belongs to delivery {told[0].id}, which is not there" in said()
+
+
+def test_a_delivery_that_waits_behind_nothing_is_named(told):
+    change(told[1], ordering_key="meter", position=1, status="held", next_attempt_at=None)
+    change(told[2], ordering_key="meter", position=2, behind=True)
+    assert said() == []
+
+    change(told[1], position=3)
+    assert said() == [f"delivery {told[2].id} waits behind nothing"]
+
+    change(told[1], position=1, status="cancelled", finished_at=timezone.now())
+    assert said() == [f"delivery {told[2].id} waits behind nothing"]
 
 
 def test_a_number_that_is_missing_is_named(told, subscription):
@@ -229,6 +269,12 @@ def test_a_number_that_is_missing_is_named(told, subscription):
         f"delivery {told[0].id} has sequence number 1, which belongs to: nothing",
         f"sequence number {subscription.id}/2 follows 0",
     ]
+
+
+def test_a_number_that_is_given_twice_is_named(told, subscription):
+    SequenceNumber.objects.create(subscription=subscription, number=1, delivery=told[1])
+
+    assert f"sequence number {subscription.id}/1 follows 1" in said()
 
 
 def test_a_number_of_another_delivery_is_named(told, subscription):

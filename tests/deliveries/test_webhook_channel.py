@@ -1,6 +1,8 @@
+import gzip
 import json
 import multiprocessing
 import socket
+import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,13 +13,18 @@ from threading import Barrier, Event
 from uuid import uuid4
 
 import pytest
+import time_machine
 from standardwebhooks import Webhook, WebhookVerificationError
 from svix.webhooks import Webhook as SvixWebhook
 from svix.webhooks import WebhookVerificationError as SvixVerificationError
 
-from deliveries.channels import RESPONSE_LIMIT, Notification, WebhookTarget, connections, webhook
+from deliveries.channels import RESPONSE_LIMIT, Notification, WebhookTarget, connections, tls, webhook
+from deliveries.dispatch import drain
+from deliveries.publishing import publish
 from subscriptions import addresses
 from subscriptions.models import new_secret
+from tests.support import factories
+from tests.support.api import Api
 from tests.support.receivers import (
     Answer,
     Authority,
@@ -49,6 +56,7 @@ OURS = {
 def new_connections():
     """No test goes on with another's connections."""
     connections.shared.adapters.clear()
+    tls.start_over()
 
 
 @pytest.fixture
@@ -192,15 +200,40 @@ def test_an_own_header_can_not_take_the_place_of_one_of_ours():
     assert set(report.request_headers) == OURS
 
 
-@pytest.mark.parametrize("value", ["hunter2\r\nx: y", "hunter2\n", "hunter2\u2028"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "hunter2\r\nx: y",
+        "hunter2\r\n folded",
+        "hunter2\n",
+        "hunter2\r",
+        "hunter2\0",
+        "hunter2\u2028",
+        "hunter2é",
+    ],
+)
 def test_a_stored_header_that_would_break_the_request_fails_the_attempt_without_being_repeated(value):
     with Receiver() as receiver:
         report = send(receiver.url, headers={"x-key": value})
 
     assert not receiver.requests
     assert not report.succeeded
-    assert "headers" in report.error
+    assert "The value of 'x-key'" in report.error
     assert "hunter2" not in str(report)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x: y\r\nz", "x\r\n", "x y", "", "x\0", "Transfer-Encoding", "transfer-encoding ", "Host", "Connection", "TE",
+     "Proxy-Authorization", "webhook-anything"],
+)  # fmt: skip
+def test_a_stored_header_that_would_say_something_of_the_connection_fails_the_attempt(name):
+    with Receiver() as receiver:
+        report = send(receiver.url, headers={name: "chunked"})
+
+    assert not receiver.requests
+    assert not report.succeeded
+    assert "header" in report.error
 
 
 def test_what_came_back_is_reported():
@@ -228,6 +261,72 @@ def test_each_phase_is_timed_and_a_kept_connection_has_no_first_ones(authority, 
     assert new.dns_ms + new.connect_ms + new.tls_ms + new.first_byte_ms <= new.total_ms + 1
     assert (kept.dns_ms, kept.connect_ms, kept.tls_ms) == (None, None, None)
     assert None not in (kept.first_byte_ms, kept.total_ms)
+
+
+PHASES = ("dns_ms", "connect_ms", "tls_ms", "first_byte_ms", "total_ms")
+
+
+def phases(report):
+    """Those that took place."""
+    return {name for name in PHASES if getattr(report.timings, name) is not None}
+
+
+def test_a_failed_attempt_has_the_phases_as_far_as_it_came_and_the_address_it_dialled(
+    settings, monkeypatch, authority, leads_to
+):
+    settings.WEBHOOK_TIMEOUT = SHORT
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
+
+    with RawReceiver(hang) as hanging, Receiver(tls=authority.expired("hooks.example")) as expired:
+        unfound = send("https://no-such-name.example/")
+        leads_to("127.0.0.1")
+        refused, no_handshake, not_trusted, silent = [
+            send(url)
+            for url in (
+                f"https://hooks.example:{closed}/",
+                f"https://hooks.example:{hanging.port}/",
+                f"https://hooks.example:{expired.port}/",
+                f"http://hooks.example:{hanging.port}/",
+            )
+        ]
+
+    assert phases(unfound) == {"dns_ms", "total_ms"}
+    assert phases(refused) == {"dns_ms", "connect_ms", "total_ms"}
+    assert phases(no_handshake) == phases(not_trusted) == {"dns_ms", "connect_ms", "tls_ms", "total_ms"}
+    assert phases(silent) == {"dns_ms", "connect_ms", "first_byte_ms", "total_ms"}
+    assert unfound.remote_ip is None
+    assert {one.remote_ip for one in (refused, no_handshake, not_trusted, silent)} == {"127.0.0.1"}
+
+
+def test_of_two_connections_that_an_attempt_used_the_second_one_counts(leads_to):
+    with RawReceiver(say(NO_CONTENT, b"")) as receiver:
+        leads_to("127.0.0.1")
+        send(f"http://hooks.example:{receiver.port}/")
+        again = send(f"http://hooks.example:{receiver.port}/")
+        leads_to("10.0.0.7")
+        refused = send(f"http://hooks.example:{receiver.port}/")
+
+    assert phases(again) == {"dns_ms", "connect_ms", "first_byte_ms", "total_ms"}
+    assert phases(refused) == {"dns_ms", "total_ms"}
+    assert refused.remote_ip is None
+
+
+@pytest.mark.django_db
+def test_timings_and_address_of_a_real_attempt_are_shown_to_its_owner(authority):
+    owner = factories.application()
+    api = Api(factories.application_key(owner))
+
+    with Receiver(Answer(503), tls=authority.context()) as receiver:
+        factories.webhook(owner, receiver.url)
+        event = publish(owner, "user.created", factories.example("user.created"))
+        drain("webhook")
+
+    [shown] = api.get(f"/v1/deliveries/{event.deliveries.get().id}").json()["attempts"]
+    assert set(shown["timings"]) == set(PHASES)
+    assert None not in shown["timings"].values()
+    assert shown["remote_ip"] == "127.0.0.1"
 
 
 def test_an_own_query_and_path_arrive_as_they_were_written():
@@ -371,6 +470,154 @@ def test_a_forked_process_has_connections_and_deadlines_of_its_own(settings):
     assert receiver.connections == 2
 
 
+# Resuming TLS sessions
+
+TLS_VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+
+
+def resumed(receiver):
+    return [request.resumed for request in receiver.requests]
+
+
+@pytest.mark.parametrize("version", TLS_VERSIONS)
+@pytest.mark.parametrize(
+    "answer", [Answer(close=True), Answer(200, {"Connection": "close"}, b"ok", close=True)]
+)
+def test_a_new_connection_to_the_same_receiver_resumes_the_tls_session(authority, version, answer):
+    context = authority.context()
+    context.maximum_version = version
+
+    with Receiver(answer, tls=context) as receiver:
+        reports = [send(receiver.url) for _ in range(4)]
+
+    assert [report.error for report in reports] == [""] * 4
+    assert receiver.connections == 4
+    assert resumed(receiver) == [False, True, True, True]
+
+
+def test_connections_beside_one_that_is_kept_resume_its_session(authority):
+    with Receiver(Answer(), Answer(after=timedelta(seconds=1)), tls=authority.context()) as receiver:
+        send(receiver.url)
+        with ThreadPoolExecutor(3) as threads:
+            reports = list(threads.map(send, [receiver.url] * 3))
+
+    assert all(report.succeeded for report in reports)
+    assert receiver.connections == 3
+    new = {request.connection: request.resumed for request in receiver.requests[1:]}
+    assert sorted(new.values()) == [False, True, True]
+
+
+def test_a_session_is_not_resumed_under_another_name(authority, leads_to):
+    leads_to("127.0.0.1")
+
+    with Receiver(Answer(close=True), tls=authority.context("hooks.example")) as receiver:
+        first = send(f"https://hooks.example:{receiver.port}/")
+        other = send(f"https://other.example:{receiver.port}/")
+
+    assert first.succeeded
+    assert other.error == "The receiver's certificate is for another host name."
+
+
+def test_a_session_is_not_resumed_once_other_authorities_are_trusted(authority, settings):
+    with Receiver(Answer(close=True), tls=authority.context()) as receiver:
+        first = send(receiver.url)
+        settings.WEBHOOK_CA_BUNDLE = ""
+        second = send(receiver.url)
+
+    assert first.succeeded
+    assert "authority that is not trusted" in second.error
+
+
+def test_a_receiver_that_has_forgotten_the_session_makes_a_new_one(authority):
+    seen = []
+
+    def script(connection, closing):
+        with authority.context().wrap_socket(
+            connection, server_side=True
+        ) as encrypted:  # none knows another's tickets
+            seen.append(encrypted.session_reused)
+            say(NO_CONTENT)(encrypted, closing)
+
+    with RawReceiver(script) as receiver:
+        reports = [send(f"https://127.0.0.1:{receiver.port}/") for _ in range(2)]
+
+    assert [report.error for report in reports] == ["", ""]
+    assert seen == [False, False]
+
+
+def test_a_receiver_that_breaks_off_when_a_session_is_to_be_resumed_gets_the_webhook_all_the_same(authority):
+    context = authority.context()
+    seen: list[bool] = []
+
+    def script(connection, closing):
+        if receiver.connections == 2:
+            connection.recv(1)
+            return
+        with context.wrap_socket(connection, server_side=True) as encrypted:
+            seen.append(encrypted.session_reused)
+            say(NO_CONTENT)(encrypted, closing)
+
+    with RawReceiver(script) as receiver:
+        reports = [send(f"https://127.0.0.1:{receiver.port}/") for _ in range(2)]
+
+    assert [report.error for report in reports] == ["", ""]
+    assert receiver.connections == 3
+    assert seen == [False, False]
+
+
+def test_a_session_is_not_resumed_for_longer_than_an_hour_however_often_it_was(authority):
+    with (
+        Receiver(Answer(close=True), tls=authority.context()) as receiver,
+        time_machine.travel(datetime.now(UTC), tick=False) as clock,
+    ):
+        for minutes in (0, 40, 19, 2):
+            clock.shift(timedelta(minutes=minutes))
+            send(receiver.url)
+
+    assert resumed(receiver) == [False, True, True, False]
+
+
+def test_a_session_is_not_resumed_once_its_certificate_has_expired(authority):
+    context = authority.context(not_after=datetime.now(UTC) + timedelta(minutes=10))
+
+    with (
+        Receiver(Answer(close=True), tls=context) as receiver,
+        time_machine.travel(datetime.now(UTC), tick=False) as clock,
+    ):
+        for minutes in (0, 9, 2):
+            clock.shift(timedelta(minutes=minutes))
+            send(receiver.url)
+
+    assert resumed(receiver) == [False, True, False]
+
+
+def test_a_certificate_that_a_receiver_changes_is_looked_at_when_the_session_has_ended(authority, tmp_path):
+    context = authority.context()
+
+    with Receiver(Answer(close=True), tls=context) as receiver:
+        send(receiver.url)
+        Authority(tmp_path, "Stranger").certify(context)
+        resuming = send(receiver.url)
+        with time_machine.travel(datetime.now(UTC) + timedelta(minutes=61)):
+            later = send(receiver.url)
+
+    assert resuming.succeeded  # whoever can resume has the keys of the one whose certificate was verified
+    assert resumed(receiver) == [False, True]
+    assert "authority that is not trusted" in later.error
+
+
+def test_only_so_many_sessions_are_kept_the_latest_ones(authority, leads_to, monkeypatch):
+    leads_to("127.0.0.1")
+    monkeypatch.setattr(tls, "MOST_SESSIONS", 2)
+
+    with Receiver(Answer(close=True), tls=authority.context("*.hooks.example")) as receiver:
+        for name in ("a", "b", "c", "a", "c"):
+            send(f"https://{name}.hooks.example:{receiver.port}/")
+
+    assert len(tls.sessions.kept) == 2
+    assert resumed(receiver) == [False, False, False, False, True]
+
+
 # Failures
 
 
@@ -392,6 +639,7 @@ def test_a_forked_process_has_connections_and_deadlines_of_its_own(settings):
         (say(OK + b"content-length: 9\r\n\r\nshort"), "in the middle of its answer"),
         (say(OK + b"transfer-encoding: chunked\r\n\r\n9\r\nshort"), "in the middle of its answer"),
         (say(OK + b"transfer-encoding: chunked\r\n\r\nno number\r\n"), "in the middle of its answer"),
+        (say(OK + b"transfer-encoding: chunked\r\n\r\n0\r\n" + b"a: b\r\n" * 101), "more than 100 headers"),
     ],
 )  # fmt: skip
 def test_a_receiver_that_misbehaves_fails_the_attempt_in_a_plain_sentence(script, says):
@@ -554,10 +802,11 @@ def test_a_port_where_nothing_listens_is_a_plain_refusal():
     assert report.remote_ip == "127.0.0.1"
 
 
-def test_a_name_that_does_not_exist_is_a_failed_attempt(monkeypatch):
-    def unknown(*_, **__):
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+def unknown(*_, **__):
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
+
+def test_a_name_that_does_not_exist_is_a_failed_attempt(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
 
     report = send("https://no-such-name.example/")
@@ -615,6 +864,29 @@ def test_a_compressed_answer_is_not_unpacked():
 
     assert report.succeeded
     assert report.response_body == "not gzip at all"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "gzip, gzip"])
+def test_an_answer_that_would_unpack_to_far_more_is_kept_as_it_came_up_to_the_limit(coding):
+    bomb = gzip.compress(bytes(64_000_000))
+
+    with Receiver(Answer(200, {"Content-Encoding": coding}, bomb)) as receiver:
+        report = send(receiver.url)
+
+    assert len(bomb) > RESPONSE_LIMIT
+    assert report.succeeded
+    assert report.response_truncated
+    assert len(report.response_body) <= RESPONSE_LIMIT
+
+
+def test_trailers_are_passed_over_and_the_connection_is_kept():
+    answer = OK + b"transfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\na: b\r\nc: d\r\n\r\n"
+
+    with RawReceiver(say(answer, answer)) as receiver:
+        reports = [send(receiver.url) for _ in range(2)]
+
+    assert [report.response_body for report in reports] == ["ok", "ok"]
+    assert receiver.connections == 1
 
 
 def test_interim_answers_are_passed_over():

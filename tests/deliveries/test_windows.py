@@ -171,6 +171,53 @@ def test_there_is_an_end_to_setting_aside(drain):
     assert drain.in_flight.total() <= MOST_SLOW + THREADS // 2
 
 
+def test_a_subscription_never_tried_goes_out_while_as_many_as_may_hang_do(drain):
+    for host in range(100):
+        drain.add(claims(uuid4(), 1, is_probe=True, url=f"http://host-{host}/"))
+    for second in range(20):
+        sent(drain, now=second * SLOW_AFTER)
+    new = uuid4()
+    drain.add(claims(new, FIRST_SIZE))
+
+    out = sent(drain, now=20 * SLOW_AFTER)
+
+    assert [one.delivery.subscription_id for one in out] == [new] * FIRST_SIZE
+    assert drain.unproven_room == 0
+
+
+def test_a_subscription_never_tried_goes_out_when_all_that_hang_are_proven_ones(drain):
+    hanging = [uuid4(), uuid4()]
+    for proven in hanging:
+        prove(drain, proven)
+    for proven in hanging:
+        drain.add(claims(proven, drain.widest, url=f"http://{proven}/"))
+    for second in range(5):
+        sent(drain, now=second * SLOW_AFTER)
+    new = uuid4()
+    drain.add(claims(new, FIRST_SIZE))
+
+    out = sent(drain, now=5 * SLOW_AFTER)
+
+    assert len(drain.slow) == MOST_SLOW
+    assert [one.delivery.subscription_id for one in out] == [new] * FIRST_SIZE
+
+
+def test_one_that_hung_at_its_first_attempt_does_not_use_again_what_is_kept_for_new_ones(drain):
+    for host in range(100):
+        drain.add(claims(uuid4(), 1, is_probe=True, url=f"http://host-{host}/"))
+    for second in range(20):
+        sent(drain, now=second * SLOW_AFTER)
+    hanging, new = uuid4(), uuid4()
+    drain.add(claims(hanging, 1))
+    sent(drain, now=20 * SLOW_AFTER)
+    drain.add(claims(hanging, 1))
+    drain.add(claims(new, 1))
+
+    out = sent(drain, now=21 * SLOW_AFTER)
+
+    assert [one.delivery.subscription_id for one in out] == [new]
+
+
 def test_no_more_is_claimed_of_a_subscription_than_can_go_out_soon(drain):
     new, proven, failing = uuid4(), uuid4(), uuid4()
     prove(drain, proven)

@@ -417,13 +417,13 @@ def test_a_database_that_goes_away_between_key_and_answer_is_503(api, monkeypatc
     assert problem_of(api.get("/v1/events"), 503)
 
 
-def test_hostile_text_that_was_accepted_is_answered_as_it_came(owner, api):
+def test_hostile_text_that_was_accepted_is_answered_as_it_came(api):
     text = '<script>alert(1)</script>\u2028\U0001f600"\\\u007f'
 
-    response = api.post("/v1/api-keys", {"name": text})
+    with transaction.atomic():
+        response = api.post("/v1/api-keys", {"name": text})
+        transaction.set_rollback(True)
 
     assert response.json()["name"] == text
     assert response.headers["content-type"] == "application/json"
     assert response.headers["x-content-type-options"] == "nosniff"
-    api.delete(f"/v1/api-keys/{response.json()['id']}")
-    owner.api_keys.get(id=response.json()["id"]).delete()

@@ -6,19 +6,26 @@ from itertools import chain
 from threading import Barrier
 
 import pytest
+import time_machine
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from deliveries.lifecycle import delete_subscription, pause
 from deliveries.models import Delivery
 from deliveries.publishing import publish
 from events.event_types import EVENT_TYPES
+from events.idempotency import forget_idempotency_keys
 from events.models import Event, IdempotencyKey
 from tests.support import factories
 from tests.support.api import Api, pointers_of, problem_of, rows_stored
 
 pytestmark = pytest.mark.django_db
+
+START = datetime(2026, 11, 3, 10, 30, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -217,9 +224,9 @@ def test_an_idempotency_key_that_is_no_short_visible_text_is_refused(owner, plat
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_publishers_at_once_with_one_idempotency_key_make_one_event(owner, platform):
+def test_fifty_publishers_at_once_with_one_idempotency_key_make_one_event(owner, platform):
     factories.webhook(owner)
-    together = Barrier(2)
+    together = Barrier(50)
 
     def publish_once(_):
         api = Api(platform.key)
@@ -229,11 +236,11 @@ def test_two_publishers_at_once_with_one_idempotency_key_make_one_event(owner, p
         finally:
             connection.close()
 
-    with ThreadPoolExecutor(2) as threads:
-        answers = list(threads.map(publish_once, range(2)))
+    with ThreadPoolExecutor(50) as threads:
+        answers = list(threads.map(publish_once, range(50)))
 
-    assert sorted(answer.status_code for answer in answers) == [200, 201]
-    assert answers[0].json() == answers[1].json()
+    assert sorted(answer.status_code for answer in answers) == [200] * 49 + [201]
+    assert all(answer.json() == answers[0].json() for answer in answers)
     assert (Event.objects.count(), Delivery.objects.count()) == (1, 1)
 
 
@@ -607,3 +614,171 @@ def test_an_old_event_is_replayed_with_the_moment_it_happened(owner, api, platfo
     ]
 
     assert Delivery.objects.get(id=made["id"]).event.occurred_at == happened
+
+
+def test_a_list_has_the_payloads_if_they_are_asked_for(owner, api, django_assert_num_queries):
+    payloads = [{"z": 1, "_id": f"u{number}", "a": {"y": 1, "x": 2}} for number in range(5)]
+    events = [publish(owner, "user.created", payload) for payload in payloads]
+    api.get("/v1/events")  # notes the use of the key, once a minute
+
+    with django_assert_num_queries(3):
+        response = api.get("/v1/events?expand=payload&limit=3&type=user.created")
+
+    assert [row["payload"] for row in response.json()["data"]] == payloads[:1:-1]
+    assert '"payload":{"z":1,"_id":"u4","a":{"y":1,"x":2}}' in response.content.decode()
+    [rest] = walk(api, response.json()["next"], "next")
+    assert rest == ids(events[1::-1])
+    assert "payload" in api.get(response.json()["next"]).json()["data"][0]
+
+
+@pytest.mark.parametrize("expand", ["", "deliveries", "payload,deliveries", "Payload", "%00"])
+def test_what_can_not_be_expanded_is_refused(api, expand):
+    assert pointers_of(api.get(f"/v1/events?expand={expand}")) == ["/expand"]
+
+
+def test_pages_with_large_payloads_are_shorter_and_have_everything_once(owner, api, monkeypatch):
+    monkeypatch.setattr("openvolt_events.api.events.MOST_PAGE_BYTES", 1000)
+    sizes = [5000, 10, 2000, 400, 400, 400, 10, 5000]
+    events = [publish(owner, "user.created", {"_id": "x" * size}) for size in sizes]
+
+    forward = walk(api, "/v1/events?expand=payload", "next")
+    last = api.get("/v1/events?expand=payload")
+    while last.json()["next"]:
+        last = api.get(last.json()["next"])
+    backward = [listed(last), *walk(api, last.json()["previous"], "previous")]
+
+    assert list(chain(*forward)) == ids(events[::-1])
+    assert list(chain(*reversed(backward))) == ids(events[::-1])
+    assert [len(page) for page in forward] == [1, 3, 1, 1, 1, 1]
+    assert [len(page) for page in backward] == [1, 1, 1, 2, 2, 1]
+
+
+def test_an_event_that_has_not_changed_is_304_to_who_has_it(owner, api):
+    event = publish(owner, "user.created", factories.example("user.created"))
+    first = api.get(f"/v1/events/{event.id}")
+    etag = first.headers["ETag"]
+
+    again = api.get(f"/v1/events/{event.id}", if_none_match=etag)
+
+    assert etag.startswith('"')
+    assert first.headers["Cache-Control"] == "private, no-cache"
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["ETag"] == etag
+    assert again.headers["Cache-Control"] == "private, no-cache"
+    assert again.headers["RateLimit"]
+    assert "content-type" not in again.headers
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ("*", 304),
+        ("W/{}", 304),
+        ('"other", {}', 304),
+        ('W/"other" , W/{},"more"', 304),
+        ('"other"', 200),
+        ("", 200),
+        ("nonsense", 200),
+        ('"*"', 200),
+        ("w/{}", 200),
+    ],
+)
+def test_tags_are_compared_as_the_standard_says(owner, api, sent, status):
+    event = publish(owner, "user.created", factories.example("user.created"))
+    etag = api.get(f"/v1/events/{event.id}").headers["ETag"]
+
+    assert api.get(f"/v1/events/{event.id}", if_none_match=sent.format(etag)).status_code == status
+    assert api.call("HEAD", f"/v1/events/{event.id}", if_none_match=sent.format(etag)).status_code == status
+
+
+def test_an_event_has_another_tag_once_its_deliveries_have_moved_on(owner, api):
+    subscription = factories.webhook(owner)
+    event = publish(owner, "user.created", factories.example("user.created"))
+    etag = api.get(f"/v1/events/{event.id}").headers["ETag"]
+
+    pause(subscription, timezone.now())
+
+    changed = api.get(f"/v1/events/{event.id}", if_none_match=etag)
+    assert (changed.status_code, changed.json()["deliveries"][0]["status"]) == (200, "held")
+
+
+def test_an_event_that_is_not_there_is_404_whatever_tag_is_sent(api):
+    response = api.get("/v1/events/019a4c1e-7b60-7d3a-9a51-0c2f6be3a7d4", if_none_match="*")
+
+    assert problem_of(response, 404)
+    assert "ETag" not in response.headers
+
+
+@given(
+    steps=st.lists(st.sampled_from(["publish", "publish many", "turn"]), max_size=30), limit=st.integers(1, 4)
+)
+@hypothesis_settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_paging_never_skips_or_doubles_while_events_arrive(steps, limit):
+    owner = factories.application()
+    api = Api(factories.application_key(owner))
+    there = events_of(owner, 5)
+    seen: list[str] = []
+    arrived: list[Event] = []
+    url = f"/v1/events?limit={limit}"
+
+    for step in [*steps, *["turn"] * len(there)]:
+        if step == "turn" and url:
+            page = api.get(url)
+            if not seen:
+                there, arrived = there + arrived, []
+            seen += listed(page)
+            url = page.json()["next"]
+        elif step != "turn":
+            arrived += events_of(owner, 3 if step == "publish many" else 1)
+    while url:
+        page = api.get(url)
+        seen += listed(page)
+        url = page.json()["next"]
+
+    assert seen == ids(there[::-1])
+
+
+def test_old_idempotency_keys_are_forgotten_and_young_ones_are_not(owner, platform):
+    now = timezone.now()
+    platform.post("/v1/events", body(owner), idempotency_key="old")
+    platform.post("/v1/events", body(owner), idempotency_key="young")
+    IdempotencyKey.objects.filter(key="old").update(created_at=now - timedelta(hours=24))
+    IdempotencyKey.objects.filter(key="young").update(created_at=now - timedelta(hours=23, minutes=59))
+
+    assert forget_idempotency_keys(now) == 1
+
+    assert [key.key for key in IdempotencyKey.objects.all()] == ["young"]
+    assert Event.objects.count() == 2
+
+
+@pytest.mark.parametrize(("hours", "statuses"), [(23.99, [200, 409]), (24, [201, 409])])
+def test_an_idempotency_key_is_known_for_24_hours_and_then_new(owner, platform, hours, statuses):
+    factories.webhook(owner)
+    with time_machine.travel(START, tick=False) as clock:
+        first = platform.post("/v1/events", body(owner), idempotency_key="import-7").json()
+        clock.shift(timedelta(hours=hours))
+
+        again = platform.post("/v1/events", body(owner), idempotency_key="import-7")
+        other = platform.post("/v1/events", body(owner, payload={"_id": "o"}), idempotency_key="import-7")
+
+    assert [again.status_code, other.status_code] == statuses
+    assert (again.json()["id"] == first["id"]) == (again.status_code == 200)
+    assert Event.objects.count() == Delivery.objects.count() == statuses.count(201) + 1
+
+
+def test_a_batch_is_known_for_24_hours_and_then_new(owner, platform):
+    items = {"events": [body(owner), body(owner)]}
+    with time_machine.travel(START, tick=False) as clock:
+        platform.post("/v1/events/batch", items, idempotency_key="night")
+        clock.shift(timedelta(hours=24))
+
+        answers = [platform.post("/v1/events/batch", items, idempotency_key="night") for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [201, 200]
+    assert Event.objects.count() == 4

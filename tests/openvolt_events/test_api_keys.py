@@ -1,14 +1,18 @@
 """Who may call what: keys, their kinds, scopes and ends; and how an application keeps its own."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from threading import Barrier
 
 import pytest
+import time_machine
 from django.conf import settings
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.keys import PREFIX_LENGTH, new_key
 from accounts.models import ApiKey
 from deliveries.models import Delivery
 from events.models import Event
@@ -40,7 +44,7 @@ def api(owner):
 
 
 def own_row(api):
-    return ApiKey.objects.get(prefix=api.key[:12])
+    return ApiKey.objects.get(prefix=api.key[:PREFIX_LENGTH])
 
 
 def test_a_key_is_taken_from_x_api_key_and_from_a_bearer_token(owner):
@@ -77,6 +81,92 @@ def test_an_expired_or_revoked_key_is_401(api, field):
     ApiKey.objects.update(**{field: timezone.now()})
 
     assert "expired or revoked" in problem_of(api.get("/v1/application"), 401)["detail"]
+
+
+def refused_without_a_look_up(key):
+    """Why the key is refused, after a look that its row was not looked for."""
+    with CaptureQueriesContext(connection) as captured:
+        response = Api(key).get("/v1/application")
+    assert not [query for query in captured if "accounts_apikey" in query["sql"]]
+    return problem_of(response, 401)["detail"]
+
+
+def test_a_mistyped_key_is_refused_without_asking_the_database_and_not_repeated(api):
+    mistyped = api.key[:-1] + ("a" if api.key[-1] != "a" else "b")
+
+    detail = refused_without_a_look_up(mistyped)
+
+    assert "Copy it again" in detail
+    assert mistyped not in detail
+
+
+def test_a_made_up_key_with_a_right_checksum_is_unknown():
+    detail = problem_of(Api(new_key("live")).get("/v1/application"), 401)["detail"]
+
+    assert "unknown" in detail
+
+
+def test_a_key_of_a_service_for_tests_opens_nothing_here_and_is_told_so(owner, settings):
+    settings.API_KEY_MODE = "test"
+    key = factories.application_key(owner)
+    assert key.startswith("ovk_test_")
+    assert Api(key).get("/v1/application").status_code == 200
+
+    settings.API_KEY_MODE = "live"
+
+    assert refused_without_a_look_up(key) == "This is a test key; this service takes live keys only."
+
+
+def test_the_use_of_a_key_is_noted_to_the_minute(api):
+    with time_machine.travel("2026-11-03T10:00:00Z", tick=False) as now:
+        api.get("/v1/application")
+        now.shift(59)
+        api.get("/v1/application")
+        first = own_row(api).last_used_at
+        now.shift(2)
+        api.get("/v1/application")
+
+    assert first == datetime(2026, 11, 3, 10, 0, 0, tzinfo=UTC)
+    assert own_row(api).last_used_at == datetime(2026, 11, 3, 10, 1, 1, tzinfo=UTC)
+
+
+def test_a_key_makes_no_key_that_may_do_more_than_itself(owner, api):
+    writer = Api(factories.application_key(owner, ["write"]))
+    before = rows_stored()
+
+    refused = writer.post("/v1/api-keys", {"scopes": ["read", "write"]})
+    rotation = writer.post(f"/v1/api-keys/{own_row(api).id}/rotate")
+
+    assert "the scope read" in problem_of(refused, 403)["detail"]
+    assert "the scope read" in problem_of(rotation, 403)["detail"]
+    assert rows_stored() == before
+    assert writer.post("/v1/api-keys").json()["scopes"] == ["write"]
+    assert writer.post(f"/v1/api-keys/{own_row(writer).id}/rotate").json()["scopes"] == ["write"]
+
+
+def test_no_key_is_ever_in_a_log_line(owner, api, caplog, capfd):
+    caplog.set_level("DEBUG")
+    made = api.post("/v1/api-keys", {"name": "CI"}).json()["api_key"]
+    rotated = api.post(f"/v1/api-keys/{own_row(Api(made)).id}/rotate").json()["api_key"]
+    mistyped, unknown = made[:-1] + "!", new_key("live")
+    for key in (made, mistyped, unknown, new_key("test")):
+        problem_of(Api(key).get("/v1/application"), 401)
+    Api(rotated).post("/v1/subscriptions", {"channel": "webhook", "url": f"https://{rotated}"})
+    with monkeypatched_failure():
+        assert Api(rotated).get("/v1/application").status_code == 500
+
+    written = caplog.text + "".join(capfd.readouterr())
+    assert "Internal Server Error" in written
+    for key in (api.key, made, rotated, mistyped, unknown):
+        assert key not in written
+
+
+@contextmanager
+def monkeypatched_failure():
+    """A fault inside of a call, whose traceback is logged."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("openvolt_events.api.applications.application_of", lambda request: 1 // 0)
+        yield
 
 
 @pytest.mark.parametrize(("method", "route"), GUARDED, ids=NAMES)

@@ -91,6 +91,46 @@ def test_every_reference_leads_somewhere():
     assert named <= set(DOCUMENT["components"]["schemas"])
 
 
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_every_answer_is_described_with_its_headers(path, method):
+    operation = DOCUMENT["paths"][path][method]
+
+    assert {"$ref": "#/components/parameters/RequestId"} in operation["parameters"]
+    assert {"400", "401", "403", "422", "429", "503"} <= set(operation["responses"])
+    for status, response in operation["responses"].items():
+        headers = response["headers"]
+        assert {"X-Request-Id", "RateLimit", "RateLimit-Policy"} <= set(headers)
+        assert ("Retry-After" in headers) == (status in ("429", "503"))
+    assert DOCUMENT["components"]["headers"]["X-Request-Id"]["required"]
+
+
+def test_an_event_that_has_not_changed_is_described():
+    operation = DOCUMENT["paths"]["/v1/events/{id}"]["get"]
+
+    assert "If-None-Match" in {parameter.get("name") for parameter in operation["parameters"]}
+    assert "content" not in operation["responses"]["304"]
+    assert operation["responses"]["304"]["headers"]["ETag"]["required"]
+    assert operation["responses"]["200"]["headers"]["ETag"]["required"]
+
+
+def test_a_repeated_publish_is_described():
+    for path in ("/v1/events", "/v1/events/batch"):
+        responses = DOCUMENT["paths"][path]["post"]["responses"]
+
+        assert "idempotent-replayed" in responses["200"]["headers"]
+        assert "idempotent-replayed" not in responses["201"]["headers"]
+
+
+def test_payloads_in_lists_are_described_as_optional():
+    operation = DOCUMENT["paths"]["/v1/events"]["get"]
+    [expand] = [one for one in operation["parameters"] if one.get("name") == "expand"]
+    listed = DOCUMENT["components"]["schemas"]["ListedEvent"]
+
+    assert expand["schema"]["enum"] == ["payload"]
+    assert "payload" in listed["properties"]
+    assert set(listed["properties"]) - set(listed["required"]) == {"payload"}
+
+
 @pytest.mark.parametrize("name", sorted(EVENT_TYPES))
 def test_every_notification_is_described_and_its_example_fits(name):
     operation = DOCUMENT["webhooks"][name]["post"]
@@ -183,7 +223,11 @@ class World:
 
 @pytest.fixture
 def world(db, monkeypatch) -> Iterator[World]:
-    """As Django's own test client does, keeps requests from closing the connection of the test's transaction."""
+    """As Django's own test client does, keeps requests from closing the connection of the test's transaction.
+
+    Requests without a key, of which there are many, are not held up.
+    """
+    monkeypatch.setattr("django.conf.settings.RATE_LIMIT_ADDRESS", 1_000_000)
     monkeypatch.setattr(
         "subscriptions.addresses.resolve", no_such_name
     )  # generated names are nobody's business

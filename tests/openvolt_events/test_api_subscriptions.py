@@ -75,6 +75,8 @@ def test_a_webhook_subscription_is_created_active_with_all_that_was_said(owner, 
         "headers": {"Authorization": "(not shown)"},
         "retry_schedule": [1, 2, 3],
         "rate_limit": 5,
+        "ordered": False,
+        "ordering_key": None,
         "status": "active",
         "status_reason": "",
         "failing_since": None,
@@ -105,6 +107,62 @@ def test_a_subscription_by_email_has_no_limit(api):
     assert created(api, BY_EMAIL)["rate_limit"] is None
     response = api.post("/v1/subscriptions", {**BY_EMAIL, "rate_limit": 5})
     assert pointers_of(response) == ["/rate_limit"]
+
+
+def test_an_order_can_be_asked_for_narrowed_and_taken_away(api):
+    created_answer = created(api, {**BY_WEBHOOK, "ordered": True})
+    assert (created_answer["ordered"], created_answer["ordering_key"]) == (True, None)
+
+    def changed(**change):
+        answer = api.patch(f"/v1/subscriptions/{created_answer['id']}", change).json()
+        return answer["ordered"], answer["ordering_key"]
+
+    assert changed(ordering_key="/0/meter_id") == (True, "/0/meter_id")
+    assert changed(description="still") == (True, "/0/meter_id")
+    assert changed(ordering_key="") == (True, None)
+    assert changed(ordered=False) == (False, None)
+    assert changed(ordered=True, ordering_key="/a~1b/~0") == (True, "/a~1b/~0")
+    assert changed(ordered=False, ordering_key=None) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("order", "pointer"),
+    [
+        ({"ordered": "true"}, "/ordered"),
+        ({"ordered": 1}, "/ordered"),
+        ({"ordered": None}, "/ordered"),
+        ({"ordering_key": "/0/meter_id"}, "/ordering_key"),
+        ({"ordered": False, "ordering_key": "/0/meter_id"}, "/ordering_key"),
+        ({"ordered": True, "ordering_key": "0/meter_id"}, "/ordering_key"),
+        ({"ordered": True, "ordering_key": "/a~2"}, "/ordering_key"),
+        ({"ordered": True, "ordering_key": "/a~"}, "/ordering_key"),
+        ({"ordered": True, "ordering_key": "/a\0"}, "/ordering_key"),
+        ({"ordered": True, "ordering_key": "/" + "x" * 500}, "/ordering_key"),
+        ({"ordered": True, "ordering_key": ["0", "meter_id"]}, "/ordering_key"),
+    ],
+)
+def test_an_order_that_is_none_is_refused_and_pointed_at(api, order, pointer):
+    before = rows_stored()
+
+    assert pointers_of(api.post("/v1/subscriptions", {**BY_WEBHOOK, **order})) == [pointer]
+    assert rows_stored() == before
+
+
+def test_an_order_that_has_a_key_cannot_be_taken_away_without_the_key(api):
+    id = created(api, {**BY_WEBHOOK, "ordered": True, "ordering_key": "/0/meter_id"})["id"]
+
+    response = api.patch(f"/v1/subscriptions/{id}", {"ordered": False})
+
+    assert pointers_of(response) == ["/ordered"]
+    assert api.get(f"/v1/subscriptions/{id}").json()["ordered"]
+
+
+def test_a_subscription_by_email_has_no_order(api):
+    response = api.post("/v1/subscriptions", {**BY_EMAIL, "ordered": True})
+
+    assert pointers_of(response) == ["/ordered"]
+    answer = created(api, BY_EMAIL)
+    assert (answer["ordered"], answer["ordering_key"]) == (None, None)
 
 
 def test_an_email_subscription_asks_its_recipients_to_confirm(api):

@@ -113,7 +113,21 @@ def test_debugging_needs_nothing(read):
         ("EMAIL_URL", "anymail+postmark://"),
         ("WORKERS", "0"),
         ("WORKERS", "65"),
+        ("Q_BROKER_URL", "nonsense"),
+        ("Q_BROKER_URL", "amqp://user:hidden@queue.example/"),
+        ("Q_BROKER_URL", "redis://"),
+        ("Q_BROKER_URL", "redis://:hidden@queue.example:port/"),
+        ("Q_BROKER_URL", "redis://:hid#den@queue.example/"),
+        ("Q_BROKER_URL", "redis://:hidden@queue.example/events"),
+        ("Q_BROKER_URL", "redis://:hidden@queue.example/-1"),
+        ("Q_BROKER_URL", "redis://:hidden@queue.example/0?timeout=5"),
+        ("Q_BROKER_URL", "redis://:hid[den@queue.example/"),
         ("LOG_FORMAT", "xml"),
+        ("RATE_LIMIT_PLATFORM", "0"),
+        ("RATE_LIMIT_APPLICATION", "many"),
+        ("RATE_LIMIT_ADDRESS", "1e9"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("TRUSTED_PROXIES", "proxy"),
     ],
 )
 def test_a_wrong_value_is_refused_in_one_line_that_names_it_and_tells_no_secret(read, name, value):
@@ -149,6 +163,21 @@ def test_an_email_url_of_a_provider_carries_what_anymail_wants_to_know(read):
     assert settings["EMAIL_BACKEND"] == "anymail.backends.mailgun.EmailBackend"
     assert settings["ANYMAIL"]["MAILGUN_API_KEY"] == "key"
     assert settings["ANYMAIL"]["MAILGUN_SENDER_DOMAIN"] == "mg.example"
+
+
+def test_a_url_of_redis_says_where_the_queue_of_jobs_is(read):
+    settings = read(**PRODUCTION, Q_BROKER_URL="rediss://me:a%40b@queue.example:6380/3")
+
+    redis = settings["Q_CLUSTER"]["redis"]
+    assert (redis["host"], redis["port"], redis["db"], redis["ssl"]) == ("queue.example", 6380, 3, True)
+    assert (redis["username"], redis["password"]) == ("me", "a@b")
+
+
+def test_without_a_url_of_redis_the_queue_of_jobs_is_in_postgresql(read):
+    queue = read(**PRODUCTION)["Q_CLUSTER"]
+
+    assert (queue["broker_class"], queue["orm"]) == ("deliveries.broker.ClockBroker", "default")
+    assert "redis" not in queue
 
 
 @pytest.mark.parametrize(

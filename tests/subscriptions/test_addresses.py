@@ -42,6 +42,19 @@ SPECIAL = {
     "not given out": ["4000::1", "8000::1", "e000::1", "::2"],
 }  # fmt: skip
 
+# Every line of the two registries (IANA, iana-ipv4-special-registry and iana-ipv6-special-registry), and multicast.
+REGISTRIES = [
+    "0.0.0.0/8", "0.0.0.0/32", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
+    "192.0.0.0/24", "192.0.0.0/29", "192.0.0.8/32", "192.0.0.9/32", "192.0.0.10/32", "192.0.0.170/31", "192.0.2.0/24",
+    "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.88.99.2/32", "192.168.0.0/16", "192.175.48.0/24",
+    "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4", "255.255.255.255/32",
+    "::1/128", "::/128", "64:ff9b:1::/48", "100::/64", "100:0:0:1::/64", "2001::/23", "2001::/32", "2001:1::1/128",
+    "2001:1::2/128", "2001:1::3/128", "2001:2::/48", "2001:3::/32", "2001:4:112::/48", "2001:10::/28", "2001:20::/28",
+    "2001:30::/28", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20", "5f00::/16", "fc00::/7",
+    "fe80::/10", "ff00::/8",
+]  # fmt: skip
+JUDGED_BY_WHAT_THEY_WRAP = {"::ffff:0:0/96": "::ffff:", "64:ff9b::/96": "64:ff9b::"}
+
 PUBLIC = [
     "1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255",
     "128.0.0.0", "168.63.129.15", "169.253.255.255", "169.255.0.0", "172.15.255.255", "172.32.0.0", "192.0.1.0",
@@ -81,6 +94,40 @@ def test_an_address_of_a_special_purpose_is_refused(address):
     assert not is_allowed(ipaddress.ip_address(address))
     with pytest.raises(AddressRefused, match="not public"):
         check_url(url_of(address))
+
+
+@pytest.mark.parametrize("network", REGISTRIES)
+def test_a_network_of_a_special_purpose_is_refused_from_end_to_end(network):
+    range_ = ipaddress.ip_network(network)
+
+    for address in (range_[0], range_[range_.num_addresses // 2], range_[-1]):
+        assert not is_allowed(address)
+
+
+@pytest.mark.parametrize("network", [one for one in REGISTRIES if ":" not in one])
+@pytest.mark.parametrize("prefix", JUDGED_BY_WHAT_THEY_WRAP.values())
+def test_a_network_of_a_special_purpose_is_refused_in_what_wraps_ipv4(network, prefix):
+    range_ = ipaddress.ip_network(network)
+
+    for address in (range_[0], range_[-1]):
+        assert not is_allowed(ipaddress.ip_address(f"{prefix}{address}"))
+
+
+@pytest.mark.parametrize("port", [21, 22, 23, 25, 53, 110, 143, 389, 465, 587, 993, 2049, 5060, 6667, 10080])
+def test_a_port_where_another_protocol_is_spoken_is_refused_by_number(port):
+    with pytest.raises(AddressRefused, match=f"Port {port} "):
+        check_url(f"https://8.8.8.8:{port}/")
+
+
+@pytest.mark.parametrize("port", [80, 443, 444, 3000, 5000, 8000, 8080, 8443, 9443, 49152, 65535])
+def test_any_other_port_is_let_through(port):
+    check_url(f"https://8.8.8.8:{port}/")
+
+
+def test_in_an_allowed_network_every_port_is(settings):
+    allow(settings, "10.0.0.0/8")
+
+    check_url("http://10.1.2.3:25/")
 
 
 @pytest.mark.parametrize("address", PUBLIC)
@@ -128,7 +175,9 @@ def test_an_ipv6_address_outside_of_global_unicast_is_public_only_through_nat64_
     [
         "127.0.0.1", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.1", "0x7F.0.0.0x1", "0177.0.0.1",
         "017700000001", "127.0.0.1.", "0x7f.1.", "0", "0x0", "0300.0250.0.1", "3232235521", "%31%32%37.0.0.1",
-        "10.1", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:127.0.0.1]", "[::]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]",
+        "0177.1", "127.0x0.00.1", "0000000177.0.0.1", "127.0.0.1%2e", "999", "0xA9FEA9FE", "025177524776",
+        "10.1", "[::ffff:7f00:1]", "[::127.0.0.1]", "[0000:0:0:0:0:0:0:0001]",
+        "[0:0:0:0:0:ffff:127.0.0.1]", "[::]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]",
     ],
 )  # fmt: skip
 def test_a_private_address_is_recognised_in_any_spelling(host):
@@ -144,6 +193,24 @@ def test_a_private_address_is_recognised_in_any_spelling(host):
         ("https://@example.com/", "credentials"),
         ("https://example.com@127.0.0.1/", "credentials"),
         ("https://127.0.0.1:80@example.com/", "credentials"),
+        ("https://a:b@c@127.0.0.1/", "credentials"),
+        ("https://example.com%40127.0.0.1/", "network interface"),
+        ("https://127.0.0.1%2f.example.com/", "network interface"),
+        ("https://[::ffff:127.0.0.1%25lo]/", "network interface"),
+        ("https://example.com%00.evil.example/", "no URL"),
+        ("https://[::1].example.com/", "no URL"),
+        ("https://[127.0.0.1]/", "no URL"),
+        ("https://example.com:443:80/", "no URL"),
+        ("https://example.com:+443/", "no URL"),
+        ("https://example.com:\uff14\uff14\uff13/", "no URL"),
+        ("https://\uff45xample.com/", "no URL"),
+        ("https://\u2177.example/", "no URL"),
+        ("https://exa\u00admple.com/", "control characters"),
+        ("https://exa\u200dmple.com/", "control characters"),
+        ("https://xn--/", "neither a name nor an address"),
+        ("https://.example.com/", "neither a name nor an address"),
+        ("https://./", "neither a name nor an address"),
+        ("https://4294967297/", "ends like an address"),
         ("https://example.com/#part", "fragment"),
         ("https://example.com/#", "fragment"),
         ("https://example.com#@127.0.0.1/", "fragment"),

@@ -41,11 +41,18 @@ CLOCK_SECONDS = 0.01  # what started_at and duration_ms are rounded by, together
 
 @dataclass(frozen=True)
 class Blow:
-    """One part was killed at this moment, while so many deliveries were in the hands of workers."""
+    """One part was killed at a moment of `time.monotonic`, while so many deliveries were in the hands of workers.
+
+    At `whole_at` all of the service was up again.
+    """
 
     at: float
     part: str
     in_flight: int
+    whole_at: float
+
+    def __str__(self) -> str:
+        return f"{self.part}: {self.in_flight} in flight; whole again after {self.whole_at - self.at:.1f} s"
 
 
 def plan(parts: Sequence[str], number: int, seed: int) -> list[str]:
@@ -80,11 +87,13 @@ class Battered:
 
     def strike(self, part: str) -> Blow:
         """Kill it, and see to it that all of the service is up again."""
-        blow = Blow(time.monotonic(), part, in_flight())
-        self.blows.append(blow)
+        held, at = in_flight(), time.monotonic()
         self.parts[part]()
         wait_for(self.is_whole, BACK_SECONDS, lambda: self.running.said)
         connection.close()
+        blow = Blow(at, part, held, whole_at=time.monotonic())
+        self.blows.append(blow)
+        print(blow, flush=True)
         return blow
 
     def is_whole(self) -> bool:
@@ -146,16 +155,21 @@ class Battered:
         self.running.wait_until_up()
 
 
-def battle(running: Running, environment: Mapping[str, str], form: Any, seed: int) -> int:
-    """Publish, strike, wait, account. Returns the exit code; the service has ended then, whatever happened."""
-    chance = random.Random(seed)
+def battle(
+    running: Running,
+    environment: Mapping[str, str],
+    preset: Preset,
+    seed: int,
+    fight: Callable[[Battered], "Findings"],
+) -> int:
+    """`fight` a service that is up. Returns the exit code; the service has ended then, whatever happened."""
     publisher = OverHTTP(running.keys["OPENVOLT_URL"], running.keys["OPENVOLT_PLATFORM_KEY"])
     with Receiver() as receiver:
-        battered = Battered(running, environment, Traffic(load(form), publisher, receiver), chance)
+        traffic = Traffic(preset, publisher, receiver)
+        battered = Battered(running, environment, traffic, random.Random(seed))
         try:
-            with battered.traffic:
-                fight(battered, form, plan(form.parts, form.blows, seed))
-                found = findings(battered.traffic, battered.blows)
+            with traffic:
+                found = fight(battered)
         except BaseException:
             print(kept_logs(running.var))
             raise
@@ -165,6 +179,12 @@ def battle(running: Running, environment: Mapping[str, str], form: Any, seed: in
     return 1 if found.problems else 0
 
 
+def kills(running: Running, environment: Mapping[str, str], form: Any, seed: int) -> int:
+    """Publish at a rate, strike, wait, account. Returns the exit code."""
+    parts = plan(form.parts, form.blows, seed)
+    return battle(running, environment, load(form), seed, lambda battered: fight(battered, form, parts))
+
+
 def load(form: Any) -> Preset:
     """Answers take a while, so that something is always in flight."""
     healthy = Endpoints("healthy", 1, Conduct(latency=LATENCY_SECONDS))
@@ -172,19 +192,23 @@ def load(form: Any) -> Preset:
     return Preset("for the crash tests", [Tenants("battered", form.rate, [healthy, flaky])])
 
 
-def fight(battered: Battered, form: Any, parts: Sequence[str]) -> None:
+def fight(battered: Battered, form: Any, parts: Sequence[str]) -> "Findings":
     [flow] = battered.traffic.flows.values()
     for part in parts:
         time.sleep(battered.chance.uniform(0, form.longest_wait))
-        blow = battered.strike(part)
-        took = time.monotonic() - blow.at
-        print(f"{part}: {blow.in_flight} in flight; whole again after {took:.1f} s", flush=True)
+        battered.strike(part)
     wait_for(lambda: flow.published >= form.events or flow.failure is not None, form.events / form.rate + 60)
+    return settled(battered, form.patience)
+
+
+def settled(battered: Battered, patience: float) -> "Findings":
+    """The account, once publishing has stopped and nothing is due any more."""
     battered.traffic.stop_publishing()
     began = time.monotonic()
-    wait_for(lambda: unfinished() == 0, form.patience, left_over)
+    wait_for(lambda: unfinished() == 0, patience, left_over)
     print(f"Nothing is due any more {time.monotonic() - began:.0f} s after the last event.", flush=True)
     battered.traffic.gather()
+    return findings(battered.traffic, battered.blows)
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -48,7 +48,7 @@ class Answer:
 class Received:
     """One request as it came. `connection` is the sender's port, which tells connections apart.
 
-    `server_name` is the host that was asked for in TLS (SNI).
+    `server_name` is the host that was asked for in TLS (SNI); `resumed` says whether its session was an earlier one's.
     """
 
     method: str
@@ -57,6 +57,7 @@ class Received:
     body: bytes
     connection: int
     server_name: str | None
+    resumed: bool = False
 
     @property
     def headers(self) -> dict[str, str]:
@@ -137,6 +138,7 @@ class Handler(BaseHTTPRequestHandler):
                 body=body,
                 connection=self.client_address[1],
                 server_name=getattr(self.connection, "asked_for", None),
+                resumed=bool(getattr(self.connection, "session_reused", False)),
             )
         )
         self.server.receiver.closing.wait(answer.after.total_seconds())
@@ -282,9 +284,18 @@ class Authority:
 
     def context(self, host: str = "127.0.0.1", **validity: datetime.datetime) -> ssl.SSLContext:
         """For a receiver that shows a certificate for `host`; `not_before` and `not_after` can be given."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.sni_callback = remember_name
+        self.certify(context, host, **validity)
+        return context
+
+    def certify(
+        self, context: ssl.SSLContext, host: str = "127.0.0.1", **validity: datetime.datetime
+    ) -> None:
+        """From now on it shows this authority's certificate."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-        return self.serving(key, self.sign(subject, key, [alternative_name(host)], **validity))
+        self.load(context, key, self.sign(subject, key, [alternative_name(host)], **validity))
 
     def expired(self, host: str = "127.0.0.1") -> ssl.SSLContext:
         now = datetime.datetime.now(datetime.UTC)
@@ -313,7 +324,9 @@ class Authority:
             builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
         return builder.sign(self.key, hashes.SHA256())
 
-    def serving(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> ssl.SSLContext:
+    def load(
+        self, context: ssl.SSLContext, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate
+    ) -> None:
         path = self.directory / f"{certificate.serial_number}.pem"
         path.write_bytes(
             key.private_bytes(
@@ -323,18 +336,15 @@ class Authority:
             )
             + certificate.public_bytes(serialization.Encoding.PEM)
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(path)
-        context.sni_callback = remember_name
-        return context
 
 
 def self_signed(directory: Path, host: str = "127.0.0.1") -> ssl.SSLContext:
     """For a receiver that vouches for itself."""
-    authority = Authority(directory, host)
-    return authority.serving(
-        authority.key, authority.sign(authority.name, authority.key, [alternative_name(host)])
-    )
+    authority, context = Authority(directory, host), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate = authority.sign(authority.name, authority.key, [alternative_name(host)])
+    authority.load(context, authority.key, certificate)
+    return context
 
 
 def alternative_name(host: str) -> x509.SubjectAlternativeName:

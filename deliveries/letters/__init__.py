@@ -1,0 +1,104 @@
+"""What emails say, apart from how they look: a `Letter` is words, in one reader's language and time zone.
+
+`events/` has one file a type of event, `layout` makes the text and the HTML of any letter. Whoever has something new
+to say (a digest, a warning) writes a `Letter`.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from django.utils.translation import gettext as _
+
+from deliveries.letters.facts import Fact, facts
+from deliveries.letters.reader import Reader
+from deliveries.letters.reading import as_moment, at, clean, cut, isolated
+from deliveries.letters.stretches import NewData
+
+LONGEST_ADDRESS = 100
+LONGEST_BODY = 300
+LONGEST_LABEL = 40
+
+# Fewer than RFC 5322 allows: nothing that a mailto link would take for another header, nor a person for a trick.
+ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}")
+
+
+@dataclass(frozen=True)
+class Action:
+    """The one button. `plain` is what the text part says instead."""
+
+    label: str
+    url: str
+    plain: str
+
+
+@dataclass(frozen=True)
+class Letter:
+    """An email's words, not escaped. `preview` is what a mailbox shows next to the subject.
+
+    `what` happened is one sentence; `meaning` and `todo` may be empty, and so may everything after them.
+    """
+
+    subject: str
+    preview: str
+    what: str
+    meaning: str = ""
+    todo: str = ""
+    action: Action | None = None
+    items: Sequence[str] = ()
+    details: Sequence[Fact] = ()
+    data: NewData | None = None
+    small: str = ""
+
+
+@dataclass(frozen=True)
+class Told:
+    """One event as a letter speaks of it: whatever the payload's shape, short and clean text comes out."""
+
+    event_type: str
+    occurred_at: datetime
+    payload: Any = field(repr=False)
+    application: str
+    reader: Reader
+
+    @property
+    def happened(self) -> str:
+        return self.reader.moment(self.occurred_at)
+
+    def text(self, path: str) -> str:
+        """The text, number or moment at `a.b.c` of the payload; empty when there is none."""
+        return isolated(self.reader.shown(at(self.payload, path)))
+
+    def when(self, path: str) -> str:
+        """The moment at this path; when there is none, that of the event."""
+        moment = as_moment(at(self.payload, path))
+        return self.reader.moment(moment) if moment else self.happened
+
+    def facts(self, paths: Sequence[str]) -> list[Fact]:
+        """What the payload has at these paths, in this order."""
+        return facts(self.payload, self.reader, paths)
+
+
+def write_to(told: Told, path: str, label: str, subject: str) -> Action | None:
+    """A button that opens an email to the address at this path of the payload, if it is a plain one."""
+    address = str(at(told.payload, path))
+    if len(address) > LONGEST_ADDRESS or not ADDRESS.fullmatch(address):
+        return None
+    plain = _("%(label)s: write to %(address)s.") % {"label": label, "address": address}
+    return Action(label, f"mailto:{quote(address, safe='@')}?subject={quote(subject)}", plain)
+
+
+def write_to_customer(told: Told, customer: str, subject: str) -> Action | None:
+    """The same, to the customer at this path (`""` for the payload itself), called by name."""
+    path = f"{customer}." if customer else ""
+    whom = cut(told.text(f"{path}name"), LONGEST_LABEL) or _("the customer")
+    return write_to(told, f"{path}email", _("Write to %(whom)s") % {"whom": whom}, subject)
+
+
+def pass_on(label: str, subject: str, body: str) -> Action:
+    """A button that opens an email in which all is said, to whom the reader chooses."""
+    url = f"mailto:?subject={quote(subject)}&body={quote(clean(body, LONGEST_BODY))}"
+    return Action(label, url, _("%(label)s: forward this email.") % {"label": label})

@@ -1,0 +1,53 @@
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
+from deliveries.letters import Letter, Told, pass_on
+
+EVENT_TYPE = "hosted_consent.approved"
+SENTENCE = gettext_noop("A customer gave consent to read their meters.")
+
+
+def letter(told: Told) -> Letter:
+    subject = _("Consent approved: %(whose)s") % {"whose": whose(told)}
+    what = happened(told)
+    return Letter(
+        subject=subject,
+        preview=reading(told),
+        what=what,
+        meaning=reading(told),
+        todo=_(
+            "Nothing, if your application creates the meters by itself. Otherwise create the meters that this consent "
+            "covers; their data follows."
+        ),
+        action=pass_on(_("Tell whoever creates the meters"), subject, what),
+        details=told.facts(
+            ("customer.name", "customer_id", "description", "flow_type", "approved_at", "expiry", "_id")
+        ),
+    )
+
+
+def whose(told: Told) -> str:
+    """What people know a consent by, best first."""
+    return (
+        told.text("customer.name")
+        or told.text("description")
+        or _("customer %(id)s") % {"id": told.text("customer_id")}
+    )
+
+
+def happened(told: Told) -> str:
+    who = told.text("customer.name") or _("A customer")
+    at = told.when("approved_at")
+    if consent := told.text("description"):
+        return _("%(who)s gave the consent “%(consent)s” on %(at)s.") % {
+            "who": who,
+            "consent": consent,
+            "at": at,
+        }
+    return _("%(who)s gave consent to read their meters on %(at)s.") % {"who": who, "at": at}
+
+
+def reading(told: Told) -> str:
+    if until := told.text("expiry"):
+        return _("The meters may now be read until %(until)s, when the consent ends.") % {"until": until}
+    return _("The meters may now be read.")

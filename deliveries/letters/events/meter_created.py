@@ -1,0 +1,47 @@
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
+from deliveries.letters import Letter, Told, pass_on
+
+EVENT_TYPE = "meter.created"
+SENTENCE = gettext_noop("A meter was added.")
+
+
+def letter(told: Told) -> Letter:
+    number, description = told.text("meter_number"), told.text("description")
+    subject = _("Meter added: %(meter)s") % {"meter": description or number}
+    meter = _("%(number)s (%(description)s)") % {"number": number, "description": description}
+    what = _("Meter %(meter)s was added for %(customer)s on %(at)s.") % {
+        "meter": meter if description else number,
+        "customer": told.text("customer.name") or _("a customer"),
+        "at": told.when("created_at"),
+    }
+    return Letter(
+        subject=subject,
+        preview=what,
+        what=what,
+        meaning=_(
+            "Its data can follow as soon as a valid consent covers it: first up to 13 months of history, which can "
+            "take a while, then an update a day."
+        ),
+        todo=_(
+            "Check that the meter number and the address belong to this customer. Otherwise there is nothing to do."
+        ),
+        action=pass_on(_("Ask a colleague to check it"), subject, what),
+        details=told.facts(
+            (
+                "meter_number",
+                "description",
+                "customer.name",
+                "customer.email",
+                "address",
+                "data_source",
+                "update_frequency",
+                "status",
+                "created_at",
+                "customer_id",
+                "customer._id",
+                "_id",
+            )
+        ),
+    )

@@ -1,0 +1,259 @@
+"""What emails say: to whom, in whose time and language, and what there is to do."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+from uuid import UUID
+
+import polib  # type: ignore[import-untyped]
+import pytest
+
+from deliveries.channels import EmailTarget, Notification
+from deliveries.channels.email import send_confirmation
+from deliveries.channels.wording import Wording, confirmation_wording, notification_wording, sentences
+from deliveries.letters import Told, pass_on, write_to
+from deliveries.letters.events import LETTERS, SENTENCES
+from deliveries.letters.reader import LANGUAGES, Reader
+from events.event_types import EVENT_TYPES
+from tests.support.smtp import mail_server
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+GERMAN = ROOT / "locale" / "de" / "LC_MESSAGES" / "django.po"
+COMPILE = "as docs/email.md says"
+PLACEHOLDER = re.compile(r"%\(\w+\)[sd]")
+ID = UUID("019a4c1e-7b60-7d3a-9a51-0c2f6be3a7d4")
+HAPPENED = datetime(2026, 11, 2, 16, 5, 41, tzinfo=UTC)
+CONSENT: dict[str, Any] = EVENT_TYPES["hosted_consent.revoked"].example
+BERLIN = ("Europe/Berlin", "de")
+
+
+def wording(event_type: str, payload: Any = ..., reader: tuple[str, str] = ("UTC", "en")) -> Wording:
+    chosen = EVENT_TYPES[event_type].example if payload is ... else payload
+    notification = Notification(ID, ID, ID, event_type, HAPPENED, json.dumps(chosen))
+    return notification_wording(notification, EmailTarget("ann@example.org", ID, "Green Homes", *reader))
+
+
+def told(payload: Any) -> Told:
+    return Told("hosted_consent.revoked", HAPPENED, payload, "Green Homes", Reader())
+
+
+def button(words: Wording) -> str:
+    """Where the first link of the HTML part leads."""
+    found = re.search(r'<a href="([^"]+)"', words.html)
+    assert found
+    return found[1].replace("&amp;", "&")
+
+
+def catalogue() -> polib.POFile:
+    return polib.pofile(str(GERMAN))
+
+
+def test_every_type_has_a_letter_of_its_own_and_the_sentence_of_the_catalogue():
+    assert LETTERS.keys() == EVENT_TYPES.keys()
+    assert {name: each.sentence for name, each in EVENT_TYPES.items()} == SENTENCES
+
+
+@pytest.mark.parametrize("event_type", EVENT_TYPES)
+def test_every_email_says_what_happened_what_it_means_and_what_to_do_and_has_one_button(event_type):
+    words = wording(event_type)
+
+    buttons = re.findall(r'<a href="([^"]+)"', words.html)
+    assert len(buttons) == 1
+    assert buttons[0].startswith("mailto:")
+    assert words.text.split("\n", 1)[0] in words.html.replace("&#x27;", "'")
+    for part in (words.text, words.html):
+        assert part.lower().index("what you can do") < part.lower().index("details")
+        assert "You get this because ann@example.org agreed" in part
+        assert "notification.json" in part
+
+
+def test_a_revoked_consent_says_whose_since_when_what_stops_and_whom_to_ask():
+    customer = {"_id": "1", "name": "Tom Okafor", "email": "tom@mail.example"}
+
+    words = wording("hosted_consent.revoked", CONSENT | {"customer": customer}, ("Europe/London", "en"))
+
+    assert words.subject == "Consent revoked: Tom Okafor"
+    assert words.text.startswith("No new data from its meters since 2 Nov 2026, 16:05 GMT.")
+    assert "Tom Okafor withdrew the consent “Flat 2 electricity” on 2 Nov 2026, 16:05 GMT." in words.text
+    assert "Reason given: The customer asked support to withdraw it." in words.text
+    assert button(words) == "mailto:tom@mail.example?subject=Consent%20revoked%3A%20Tom%20Okafor"
+    assert "Write to Tom Okafor: write to tom@mail.example." in words.text
+
+
+def test_without_a_name_the_consent_is_known_by_its_description_or_the_customers_id():
+    nameless = {"_id": "1", "customer_id": "65a0"}
+
+    assert wording("hosted_consent.revoked").subject == "Consent revoked: Flat 2 electricity"
+    assert wording("hosted_consent.revoked", nameless).subject == "Consent revoked: customer 65a0"
+    assert "A customer withdrew consent to read their meters on 2 Nov 2026, 16:05 UTC." in (
+        wording("hosted_consent.revoked", nameless).text
+    )
+
+
+def test_a_rotated_key_says_which_by_whom_and_until_when_the_old_one_works():
+    words = wording("api_keys.rotated")
+
+    assert words.text.startswith("The old key works until 4 Nov 2026, 10:30 UTC.")
+    assert (
+        "priya.shah@greenhomes.example replaced the API key “CI deploys” of Green Homes on 3 Nov"
+        in words.text
+    )
+    assert urlsplit(button(words)).path == "priya.shah@greenhomes.example"
+
+
+def test_a_rotation_that_nobody_is_named_for_says_so_much():
+    payload = {"api_key_id": "1", "prefix": "ovk_1", "rotated_at": "now", "rotated_by": None}
+
+    words = wording("api_keys.rotated", payload)
+
+    assert words.text.startswith("The old key has stopped working.")
+    assert "The API key “ovk_1” of Green Homes was replaced on 2 Nov 2026, 16:05 UTC." in words.text
+    assert button(words).startswith("mailto:?subject=")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "nobody",
+        "a@b",
+        "x@example.org?bcc=victim@example.org",
+        "x@example.org&cc=y@example.org",
+        "x@example.org,y@example.org",
+        "x@example.org\r\nBcc: y@example.org",
+        "x%40example.org@example.org",
+        '"><script>"@example.org',
+        "javascript:alert(1)@example.org",
+        f"{'x' * 200}@example.org",
+        "zoë@example.org",
+        {"deep": "x@example.org"},
+        ["x@example.org"],
+        None,
+    ],
+)
+def test_no_address_but_a_plain_one_becomes_a_button(address):
+    assert write_to(told({"email": address}), "email", "Write", "Hello") is None
+
+
+def test_a_button_that_passes_on_opens_an_email_with_all_said_and_nobody_named():
+    action = pass_on(
+        "Tell", "A & B?bcc=x@example.org\r\n", "What #happened & when\r\nBcc: x@example.org " + "y" * 999
+    )
+
+    parts = urlsplit(action.url)
+    fields = parse_qs(parts.query)
+    assert parts.path == ""
+    assert fields.keys() == {"subject", "body"}
+    assert unquote(fields["body"][0]).startswith("What #happened & when Bcc: x@example.org y")
+    assert len(fields["body"][0]) == 300
+
+
+def test_times_are_the_readers_with_what_clocks_there_call_them():
+    assert Reader("Europe/London").moment(HAPPENED) == "2 Nov 2026, 16:05 GMT"
+    assert Reader("Europe/London").moment(HAPPENED.replace(month=7)) == "2 Jul 2026, 17:05 BST"
+    assert Reader("America/New_York").moment(HAPPENED) == "2 Nov 2026, 11:05 EST"
+    assert Reader("Asia/Dubai").moment(HAPPENED) == "2 Nov 2026, 20:05 UTC+4"
+    assert Reader("America/Sao_Paulo").moment(HAPPENED) == "2 Nov 2026, 13:05 UTC-3"
+    assert Reader("Asia/Kathmandu").moment(HAPPENED) == "2 Nov 2026, 21:50 UTC+5:45"
+    assert "Time zone: Europe/London" in wording("user.created", reader=("Europe/London", "en")).text
+
+
+@pytest.mark.parametrize(
+    "zone", ["", "Mars/Olympus", "../../etc/passwd", "/etc/passwd", "Europe", "UTC", "x" * 5000]
+)
+def test_an_unknown_time_zone_is_read_as_utc(zone):
+    assert Reader(zone).moment(HAPPENED) == "2 Nov 2026, 16:05 UTC"
+    assert "Time zone: UTC" in wording("user.created", reader=(zone, "en")).text
+
+
+@pytest.mark.parametrize("moment", [datetime.min, datetime.max])
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_the_ends_of_time_have_no_local_time(zone, moment):
+    assert "UTC" in Reader(zone).moment(moment.replace(tzinfo=UTC)) or str(moment.year) in Reader(zone).day(
+        moment.replace(tzinfo=UTC)
+    )
+
+
+@pytest.mark.parametrize("language", ["", "fr", "tlh", "../de", "de" * 500])
+def test_an_unknown_language_is_read_as_english(language):
+    assert wording("user.created", reader=("UTC", language)).subject == "Person given access: Priya Shah"
+
+
+def test_a_german_reader_gets_everything_in_german_and_the_next_reader_nothing_of_it():
+    words = wording("hosted_consent.revoked", reader=BERLIN)
+
+    assert words.subject == "Einwilligung widerrufen: Flat 2 electricity"
+    assert (
+        "Ein Kunde hat am 2. Nov 2026, 17:05 CET die Einwilligung „Flat 2 electricity“ widerrufen."
+        in words.text
+    )
+    assert "Endet: 12. Okt 2027, 02:00 CEST" in words.text
+    assert '<html lang="de"' in words.html
+    assert wording("hosted_consent.revoked").subject.startswith("Consent revoked")
+
+
+def test_the_question_is_asked_in_the_readers_language():
+    words = confirmation_wording("ann@example.org", "Green Homes", ["*"], ID, HAPPENED, Reader(*BERLIN))
+
+    assert words.subject == "Bitte bestätigen: E-Mails über Green Homes"
+    assert "Ein Zähler wurde angelegt." in words.text
+    assert "bis zum 2. Dez 2026" in words.text
+    with mail_server() as mailbox:
+        assert send_confirmation(
+            "ann@example.org", "Green Homes", ["*"], ID, ID, HAPPENED, Reader(*BERLIN)
+        ).succeeded
+    assert mailbox.message()["subject"] == words.subject
+
+
+def test_each_language_is_there_whole_with_the_same_placeholders_and_compiled():
+    entries = {entry.msgid: entry for entry in catalogue()}
+    translated = {
+        msgid: [*entry.msgstr_plural.values()] or [entry.msgstr] for msgid, entry in entries.items()
+    }
+
+    assert LANGUAGES.keys() == {"en", *(path.name for path in (ROOT / "locale").iterdir())}
+    for msgid, words in translated.items():
+        assert all(words), msgid
+        expected = set(PLACEHOLDER.findall(msgid)) | set(PLACEHOLDER.findall(entries[msgid].msgid_plural))
+        assert set().union(*map(PLACEHOLDER.findall, words)) == expected, msgid
+        assert not entries[msgid].fuzzy, msgid
+    compiled = polib.mofile(str(GERMAN.with_suffix(".mo")))
+    assert {(e.msgid, e.msgstr, *e.msgstr_plural.values()) for e in compiled} == {
+        (e.msgid, e.msgstr, *e.msgstr_plural.values()) for e in catalogue()
+    }, f"Compile it again: {COMPILE}"
+
+
+def test_the_catalogue_has_all_that_emails_say_and_nothing_else():
+    files = [ROOT / "deliveries/channels/wording.py", *(ROOT / "deliveries/letters").rglob("*.py")]
+    said = {words for path in files for words in marked(path)}
+
+    assert {entry.msgid for entry in catalogue()} == said
+
+
+def marked(path: Path) -> Iterator[str]:
+    """The texts that a file marks for translation."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"_", "ngettext", "gettext_noop"}:
+            [text, *_] = node.args
+            if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                yield text.value
+
+
+@pytest.mark.parametrize("event_type", [*EVENT_TYPES, "tariff.changed"])
+def test_no_word_of_a_german_email_is_left_in_english(event_type):
+    payload = EVENT_TYPES[event_type].example if event_type in EVENT_TYPES else {}
+    english, german = wording(event_type, payload), wording(event_type, payload, BERLIN)
+
+    def lines(words: Wording) -> set[str]:
+        return {line for line in words.text.split("\n") if len(line.split()) > 4}
+
+    assert lines(english) & lines(german) == set()
+
+
+def test_what_is_wanted_is_said_in_the_words_of_the_catalogue():
+    assert sentences(["*"]) == [each.sentence for each in EVENT_TYPES.values()]

@@ -1,0 +1,121 @@
+"""Each request has a name, which the caller, every answer and every log line share."""
+
+import io
+import logging
+from uuid import UUID
+
+import pytest
+import structlog
+from django.db import OperationalError
+from django.test import Client
+from structlog.stdlib import ProcessorFormatter
+
+from tests.support import factories
+from tests.support.api import Api, calls, path_of, problem_of
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def api():
+    return Api(factories.application_key(factories.application()))
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """What the process writes to its log, as it writes it."""
+    [handler] = [one for one in logging.getLogger().handlers if isinstance(one.formatter, ProcessorFormatter)]
+    written = io.StringIO()
+    monkeypatch.setattr(handler, "stream", written)
+    return written
+
+
+@pytest.mark.parametrize("id", ["a", "import-7.1_b", "0318df2f-7b9c-4b2e-bf8d-113919ab1e78", "x" * 128])
+def test_an_answer_has_the_id_that_its_request_had(api, id):
+    assert api.get("/v1/events", x_request_id=id).headers["X-Request-Id"] == id
+
+
+@pytest.mark.parametrize(
+    "id",
+    ["", " ", "a b", "x" * 129, "schlüssel", "a\nb", "a\r\nSet-Cookie: b=c", "<script>", "a;b", '"', "\0"],
+)
+def test_an_id_that_cannot_stand_in_a_log_is_replaced(api, id):
+    made = api.get("/v1/events", x_request_id=id).headers["X-Request-Id"]
+
+    assert str(UUID(made)) == made
+
+
+def test_requests_without_an_id_get_different_ones(api):
+    made = {api.get("/v1/events").headers["X-Request-Id"] for _ in range(3)}
+
+    assert len({UUID(id) for id in made}) == 3
+
+
+@pytest.mark.parametrize(("method", "route"), list(calls()))
+def test_every_call_answers_with_an_id(api, method, route):
+    answers = [caller.call(method, path_of(route), {}, x_request_id="mine") for caller in (api, Api())]
+
+    assert [answer.headers["X-Request-Id"] for answer in answers] == ["mine", "mine"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/nothing", 404),
+        ("/nothing", 404),
+        ("/healthz", 200),
+        ("/readyz", 503),
+        ("/docs/", 200),
+        ("/admin/", 302),
+        ("/admin/login/", 200),
+        ("/recipients/nobody", 404),
+    ],
+)
+def test_whatever_is_asked_for_the_answer_has_an_id(path, status):
+    response = Client().get(path, headers={"x-request-id": "mine"})
+
+    assert (response.status_code, response.headers["X-Request-Id"]) == (status, "mine")
+
+
+def test_a_host_that_is_not_ours_is_answered_with_an_id(api):
+    assert api.get("/v1/events", host="evil.example", x_request_id="mine").headers["X-Request-Id"] == "mine"
+
+
+def test_a_fault_of_our_own_is_found_in_the_log_by_its_id(api, log, monkeypatch):
+    def break_down(*_):
+        raise RuntimeError("inside")
+
+    monkeypatch.setattr("openvolt_events.api.views.OfApplication.get_queryset", break_down)
+
+    response = api.get("/v1/events", x_request_id="import-7")
+
+    assert problem_of(response, 500)
+    assert response.headers["X-Request-Id"] == "import-7"
+    first_line = log.getvalue().partition("\n")[0]
+    assert "/v1/events" in first_line
+    assert "request_id=import-7" in first_line
+    assert "RuntimeError: inside" in log.getvalue()
+
+
+def test_a_database_that_is_away_is_found_in_the_log_by_the_id(api, log, monkeypatch):
+    def away(*_):
+        raise OperationalError("server closed the connection")
+
+    monkeypatch.setattr("openvolt_events.api.views.OfApplication.get_queryset", away)
+
+    response = api.get("/v1/events", x_request_id="import-7")
+
+    assert problem_of(response, 503)
+    assert response.headers["X-Request-Id"] == "import-7"
+    lines = log.getvalue().splitlines()
+    assert "the database can't be reached" in lines[0]
+    assert all("request_id=import-7" in line for line in lines)
+
+
+def test_what_is_logged_after_a_request_has_none_of_its_id(api, log):
+    api.get("/v1/events", x_request_id="import-7")
+
+    structlog.get_logger("tests").warning("afterwards")
+
+    assert "afterwards" in log.getvalue()
+    assert "import-7" not in log.getvalue()
