@@ -66,21 +66,3 @@ def test_an_hour_back_sends_nothing_twice_and_everything_when_the_clock_is_right
         assert in_the_past == 0
         assert len(receiver.requests) == 2 * EVENTS
         assert everything_succeeded()
-
-
-def test_a_lease_from_a_clock_an_hour_ahead_ends_at_last():
-    """A worker whose clock is ahead dies: what it held waits for the hour to pass, and is not lost."""
-    owner, ahead, right = factories.application(), Clock(), Clock()
-    ahead.forward(HOUR)
-    with Receiver() as receiver:
-        factories.webhook(owner, receiver.url)
-        publish_some(owner)
-        held = Delivery.objects.pending()
-        held.update(leased_until=ahead.now + timedelta(seconds=25))
-
-        assert drain_until_nothing_is_due(right) == 0
-        right.forward(HOUR + timedelta(minutes=1))
-        drain_until_nothing_is_due(right)
-
-        assert len(receiver.requests) == EVENTS
-        assert everything_succeeded()

@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -21,6 +22,7 @@ from tests.support.workers import Clock
 pytestmark = pytest.mark.django_db
 
 SHARE = 8
+EMPTY = re.escape("(cost=0.00..0.00")  # as PostgreSQL says of a partition without a page
 
 
 @pytest.fixture
@@ -233,8 +235,8 @@ def test_a_claim_among_many_deliveries_reads_only_what_is_due_first(owner, clock
     with connection.execute_wrapper(explain := Explain()):
         take(clock)
 
-    assert "Index Scan using deliveries_delivery_default_channel_next_attempt_at_idx" in explain.plan
-    assert "Seq Scan on deliveries_delivery" not in explain.plan
+    assert re.search(r"Index Scan using deliveries_delivery_\w+_channel_next_attempt_at_idx", explain.plan)
+    assert not re.search(f"Seq Scan on deliveries_delivery(?!.*{EMPTY})", explain.plan)
 
 
 def numbers(claims: list[Claim]) -> list[int]:

@@ -14,6 +14,7 @@ from django.db.migrations.exceptions import MigrationSchemaMissing
 from django.utils import timezone
 
 from accounts.models import ApiKey, Application, Scope, User
+from deliveries.partitions import make_partitions
 from openvolt_events import env_files
 
 KEY_NAME = "make run"
@@ -31,6 +32,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         migrate()
+        make_partitions(timezone.now())
         known = env_files.read(options["file"])
         with transaction.atomic():
             values = {"OPENVOLT_URL": options["url"], **superuser(known), **demo_keys(known)}
