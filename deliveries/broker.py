@@ -92,7 +92,10 @@ class Clock(Broker):
         due = next_due()
         rested = all(self.rested(lane, BETWEEN_DRAINS) for lane in settings.DRAINS)
         shortest = BETWEEN_LOOKS if rested else BETWEEN_DRAINS
-        wait = LONGEST_WAIT if due is None else min(max(due - timezone.now(), shortest), LONGEST_WAIT)
+        wait = LONGEST_WAIT if due is None else min(due - timezone.now(), LONGEST_WAIT)
+        if wait < shortest:  # something is due, and has no worker: news of more would change nothing
+            time.sleep(shortest.total_seconds())
+            return
         with connection.cursor() as cursor:
             cursor.execute(f"LISTEN {NOTIFY_CHANNEL}")
         with connection.wrap_database_errors:
@@ -132,7 +135,7 @@ def is_due_beside_resting(lane: str, now: datetime) -> bool:
 
 
 def next_due() -> datetime | None:
-    """When the next attempt of any lane should begin, or the next lease ends."""
+    """When the next attempt of any lane should begin. The end of a lease is noticed by looking now and then."""
     return min((moment for moment in due_times() if moment), default=None)
 
 
@@ -146,8 +149,4 @@ def due_times() -> Iterator[datetime | None]:
         else:
             idle = Delivery.objects.pending().filter(channel=lane, behind=False, leased_until=None)
             yield idle.aggregate(at=Min("next_attempt_at"))["at"]
-    in_flight = Delivery.objects.pending().filter(
-        channel__in=settings.DRAINS, behind=False, next_attempt_at__lte=now, leased_until__gt=now
-    )
-    yield in_flight.aggregate(at=Min("leased_until"))["at"]
     yield ConfirmationRequest.objects.aggregate(at=Min("due_at"))["at"]

@@ -20,6 +20,7 @@ LEASE_MARGIN = timedelta(
 )  # to begin and to settle in, around an attempt that uses up its whole deadline
 KEY_LOOKED_FOR_AGAIN = timedelta(minutes=1)
 CANDIDATES = 512
+FURTHEST_POSITION = 2**63 - 1
 NEWEST = 128
 
 # Three lanes take turns: of four places two go to the first attempts that have been due for longest, one to the newest
@@ -108,7 +109,7 @@ counted AS (
 # `taken` looks up an array of ids, so that no guess of the planner's makes it walk the whole backlog.
 CLAIM = f"""
 WITH candidates AS MATERIALIZED ({{candidates}}), fair AS (
-    SELECT candidates.id, turn, is_retry, failing_since IS NOT NULL AS is_probe,
+    SELECT candidates.id, turn, is_retry, failing_since IS NOT NULL AS is_probe, rate_limit,
         row_number() OVER (PARTITION BY subscription_id ORDER BY turn, next_attempt_at) AS place
     FROM candidates JOIN subscriptions_subscription ON subscriptions_subscription.id = subscription_id
     WHERE position IS NULL AND subscription_id <> ALL(%(full)s)
@@ -117,7 +118,7 @@ WITH candidates AS MATERIALIZED ({{candidates}}), fair AS (
         PARTITION BY is_probe ORDER BY CASE WHEN is_retry THEN 2 * place ELSE place END, turn
     ) AS nth
     FROM fair
-    WHERE place <= CASE WHEN is_probe THEN 1 ELSE %(share)s END
+    WHERE place <= CASE WHEN is_probe THEN 1 ELSE least(%(share)s, rate_limit) END
 ), taken AS (
     SELECT id, subscription_id, position, next_attempt_at, retry_requested, sequence FROM deliveries_delivery
     WHERE id = ANY(ARRAY(
@@ -178,6 +179,8 @@ WITH candidates AS MATERIALIZED ({{candidates}}), keys AS (
             FROM deliveries_delivery AS delivery
             WHERE (delivery.subscription_id, delivery.ordering_key, delivery.position)
                     > (chosen.subscription_id, chosen.ordering_key, 0)
+                AND (delivery.subscription_id, delivery.ordering_key, delivery.position)
+                    <= (chosen.subscription_id, chosen.ordering_key, {FURTHEST_POSITION})
                 AND status IN ('pending', 'held') AND position IS NOT NULL
             ORDER BY delivery.subscription_id, delivery.ordering_key, delivery.position LIMIT %(share)s
         ) AS one

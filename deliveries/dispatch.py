@@ -5,7 +5,7 @@ never touch the database.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -40,6 +40,7 @@ LONGEST_CONFIRMING = timedelta(seconds=10)  # before a drain of emails: notifica
 LOOK_AGAIN = 0.05  # seconds; for what has come due while others are in flight
 LOOK_PAST = 0.1  # seconds
 LOOK_PAST_ANYWAY = 1.0  # seconds; with enough at the front
+LOOK_PAST_SHARE = 10  # times as long as the look takes, at least, between two
 TOGETHER = 0.005  # seconds; to look at many results at a time costs less than at each
 SETTLE_AFTER = 0.1  # seconds
 SETTLE_AT = 128
@@ -85,7 +86,7 @@ class Drain:
         self.is_over = over_after(LONGEST_DRAIN)
         self.windows = Windows(THREADS[lane], MOST_SLOW[lane])
         self.runs = Runs()
-        self.look_at = self.looked_past_at = self.settle_at = 0.0
+        self.look_at = self.looked_past_at = self.looking_took = self.settle_at = 0.0
         self.tried: list[Tried] = []
         self.unsent: list[Claim] = []
         self.resting: Collection[UUID] = ()
@@ -133,16 +134,27 @@ class Drain:
             runs=max(CLAIMED - self.runs.waiting, 0),
         )
         claims = claim(self.lane, self.clock(), limits)
+        self.admit(claims)
         pause = LOOK_PAST if len(claims) < limits.limit // 2 else LOOK_PAST_ANYWAY
-        if time.monotonic() >= self.looked_past_at + pause:
-            self.looked_past_at = time.monotonic()
-            probed = [one.delivery.subscription_id for one in claims if one.is_probe]
-            limits = replace(limits, full=[*limits.full, *probed])
-            claims += claim_past_the_front(self.lane, self.clock(), limits)
+        if time.monotonic() >= self.looked_past_at + max(pause, LOOK_PAST_SHARE * self.looking_took):
+            enough = [
+                one.delivery.subscription_id for one in claims if one.is_probe or one.subscription.rate_limit
+            ]
+            claims += self.look_past(replace(limits, full=[*limits.full, *enough]))
+        return claims
+
+    def look_past(self, limits: Limits) -> list[Claim]:
+        began = time.monotonic()
+        claims = claim_past_the_front(self.lane, self.clock(), limits)
+        self.looked_past_at = time.monotonic()
+        self.looking_took = self.looked_past_at - began
+        self.admit(claims)
+        return claims
+
+    def admit(self, claims: Sequence[Claim]) -> None:
         if unwanted := [one for one in claims if not one.sendable]:
             hold(unwanted, self.clock())
         self.let_go(self.runs.firsts([one for one in claims if one.sendable]))
-        return claims
 
     def let_go(self, claims: Iterable[Claim]) -> None:
         """Let them out as soon as there is room for them, and their moment has come."""
@@ -226,7 +238,7 @@ class Drain:
 
 def send(one: Claim, clock: Callable[[], datetime], pacing: Pacing) -> Tried | Claim:
     """Make the attempt, or give the claim back when its moment has passed. A failure is never an exception."""
-    if not pacing.may_begin(one):
+    if one.begin_by <= clock() or not pacing.may_begin(one):
         return one
     started_at, began = clock(), time.monotonic()
     try:

@@ -16,7 +16,7 @@ from django.db.models.functions import Lower
 
 from accounts.audit import picture, record
 from accounts.limits import check_room
-from deliveries.models import ConfirmationRequest, Delivery, Trigger
+from deliveries.models import ConfirmationRequest, Delivery, DeliveryQuerySet, Trigger
 from deliveries.ordering import keys_of, let_next_go
 from deliveries.publishing import (
     checked,
@@ -176,11 +176,18 @@ def suspend(subscription_id: UUID, status: str, reason: str, now: datetime) -> S
 
 def set_aside(locked: Subscription, status: str, reason: str, now: datetime) -> None:
     """Hold what no worker has. The caller has locked the subscription."""
+    mark(locked, status, reason)
+    hold_all(Delivery.objects.filter(subscription=locked).pending().idle(now))
+
+
+def mark(locked: Subscription, status: str, reason: str) -> None:
+    """What is due of it is held when it is claimed."""
     locked.status, locked.status_reason = status, reason
     locked.save(update_fields=["status", "status_reason", "updated_at"])
-    Delivery.objects.filter(subscription=locked).pending().idle(now).update(
-        status=Delivery.Status.HELD, next_attempt_at=None, leased_until=None, lease_id=None
-    )
+
+
+def hold_all(deliveries: DeliveryQuerySet) -> None:
+    deliveries.update(status=Delivery.Status.HELD, next_attempt_at=None, leased_until=None, lease_id=None)
 
 
 def resume(subscription: Subscription, now: datetime) -> Subscription:
@@ -259,7 +266,8 @@ def first_in_line(locked: Subscription, now: datetime) -> datetime:
     if locked.cooling_until is not None:
         locked.cooling_until = None
         locked.save(update_fields=["cooling_until"])
-    first = Delivery.objects.filter(subscription=locked).pending().order_by("next_attempt_at").first()
+    waiting = Delivery.objects.filter(subscription=locked, channel=locked.channel, behind=False).pending()
+    first = waiting.order_by("next_attempt_at").first()
     at = first.next_attempt_at if first else None
     return min(now, at - MOMENT) if at else now
 

@@ -75,6 +75,14 @@ class Partition:
     def of(self, table: str) -> str:
         return f"{table}_{self.name}"
 
+    def from_the_second_day(self) -> "Partition":
+        start = self.start + DAY
+        return Partition(name_of(start), start, self.end)
+
+
+def name_of(start: datetime) -> str:
+    return f"{start:%Y%m%d}"
+
 
 def first_id(moment: datetime) -> UUID:
     """The lowest UUIDv7 of that millisecond, or lower."""
@@ -106,17 +114,19 @@ def missing(existing: Sequence[Partition], now: datetime) -> Iterator[Partition]
             start = there.end
             continue
         end = min([start + span(), *(one.start for one in existing if one.start > start)])
-        yield Partition(f"{start:%Y%m%d}", start, end)
+        yield Partition(name_of(start), start, end)
         start = end
 
 
 def make_partitions(now: datetime) -> list[str]:
     """Make those that are missing; returns their names. DEFAULT keeps what it has where that is too much to move."""
     made = []
-    for one in list(missing(partitions(), now)):
+    for wanted in list(missing(partitions(), now)):
+        one = wanted
         if rows_in_default(one) > MOST_MOVED:
-            log.warning("these days stay in the DEFAULT partition: it has many rows of them", start=one.name)
-        else:
+            log.warning("a day stays in the DEFAULT partition: it has many rows of it", start=one.name)
+            one = one.from_the_second_day()
+        if one.start < one.end and rows_in_default(one) <= MOST_MOVED:
             alone(partial(make, one))
             made.append(one.name)
     return made

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from json import dumps
 from typing import Any
@@ -12,17 +12,19 @@ import structlog
 from django.db import DataError, connection, transaction
 
 from accounts.ids import uuid7
-from deliveries.channels import Report
+from deliveries.channels import Report, Timings
 from deliveries.claiming import Claim
-from deliveries.lifecycle import set_aside
+from deliveries.lifecycle import hold_all, mark
 from deliveries.models import Attempt, Delivery, Trigger
 from deliveries.ordering import keys_of, let_next_go
 from subscriptions.models import LONGEST_COOLING, Channel, Recipient, Subscription
 
 JITTER = 0.2
 FAILURES_BEFORE_COOLING = 5
+MOST_HELD = 1000  # in the settling of a 410, which everybody's drain waits for
 SHORTEST_COOLING = timedelta(seconds=5)
 LONGEST_RETRY_AFTER = timedelta(hours=24)
+TIMINGS = [one.name for one in fields(Timings)]
 UNSTORABLE = (DataError, ValueError)  # ValueError: half a surrogate pair does not even reach the database
 SETTLED = {
     "id": "uuid",
@@ -69,7 +71,7 @@ COPY deliveries_attempt (id, delivery_id, number, trigger, started_at, duration_
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tried:
     """One attempt that was made. `started_at` is aware; `duration` is the whole attempt's."""
 
@@ -204,11 +206,13 @@ def unwritten(tried: Sequence[Tried]) -> Sequence[Tried]:
 def disable_gone(locked: Subscription, now: datetime) -> None:
     """Under the lock it has: one that waits for publishers would keep this drain waiting as long as they like.
 
-    What they add meanwhile is held when it is claimed.
+    What they add meanwhile, and what is beyond the first of a long backlog, is held when it is claimed.
     """
     if locked.deleted_at is None:
         reason = "The receiver answered 410 Gone: it wants no more notifications."
-        set_aside(locked, Subscription.Status.DISABLED, reason, now)
+        mark(locked, Subscription.Status.DISABLED, reason)
+        waiting = Delivery.objects.filter(subscription=locked).pending().idle(now)
+        hold_all(Delivery.objects.filter(id__in=list(waiting.values_list("id", flat=True)[:MOST_HELD])))
 
 
 @dataclass(slots=True)
@@ -281,7 +285,7 @@ def attempt_row(one: Tried, number: int) -> tuple[Any, ...]:
         str(one.claim.trigger),
         one.started_at,
         round(one.duration.total_seconds() * 1000, 1),
-        dumps(asdict(report.timings)),
+        dumps({name: getattr(report.timings, name) for name in TIMINGS}),
         str(Attempt.Outcome.SUCCEEDED if report.succeeded else Attempt.Outcome.FAILED),
         report.status_code,
         dumps(report.request_headers),

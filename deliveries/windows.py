@@ -172,14 +172,15 @@ class Windows:
         """It is in flight no more."""
         id = one.delivery.subscription_id
         self.in_flight[id] -= 1
-        if not self.in_flight[id]:
+        if self.in_flight[id] <= 0:
             del self.in_flight[id]
         self.quick.pop(one.delivery.id, None)
         self.slow.discard(one.delivery.id)
         host = destination(one)
-        self.at_host[host].discard(one.delivery.id)
-        if not self.at_host[host]:
-            del self.at_host[host]
+        here = self.at_host.get(host, set())
+        here.discard(one.delivery.id)
+        if not here:
+            self.at_host.pop(host, None)
 
     def give_back(self, is_wanted: Callable[[Claim], bool]) -> list[Claim]:
         """Take out those that wait and are not wanted here any longer."""

@@ -117,7 +117,19 @@ if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql" or not DATA
     )
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 10)
+# A database that went silent is noticed in seconds, not when TCP gives up. Pruning of partitions is off: PostgreSQL 18
+# crashes when a row that was locked meanwhile is checked again in a plan that prunes as it runs (decision 11).
+DATABASES["default"]["OPTIONS"] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+    **DATABASES["default"].get("OPTIONS", {}),
+}
+DATABASES["default"]["OPTIONS"]["options"] = " ".join(
+    [DATABASES["default"]["OPTIONS"].get("options", ""), "-c enable_partition_pruning=off"]
+).strip()
 
 # Applications
 

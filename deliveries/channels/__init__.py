@@ -65,7 +65,9 @@ class EmailTarget:
     language: str = "en"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(
+    slots=True
+)  # not frozen, nor is the report: one is made for each attempt, which takes twice as long
 class Timings:
     """Milliseconds that each phase of one attempt took; None where there was no such phase.
 
@@ -80,7 +82,7 @@ class Timings:
     total_ms: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Report:
     """What one attempt of a channel came to.
 
@@ -100,4 +102,4 @@ class Report:
     response_headers: dict[str, str] = field(default_factory=dict)
     response_body: str = ""
     response_truncated: bool = False
-    timings: Timings = Timings()
+    timings: Timings = field(default_factory=Timings)

@@ -64,7 +64,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def plan_of(api: Api, url: str, table: str) -> tuple[int, list[dict[str, Any]]]:
-    """How many rows the list has, and the parts of PostgreSQL's plan that read the table's partitions, but empty ones."""
+    """How many rows the list has, and the parts of the plan that read the table: its partitions, without empty ones."""
     with CaptureQueriesContext(connection) as captured:
         response = api.get(url)
     assert response.status_code == 200, response.content
