@@ -92,10 +92,7 @@ class Clock(Broker):
         due = next_due()
         rested = all(self.rested(lane, BETWEEN_DRAINS) for lane in settings.DRAINS)
         shortest = BETWEEN_LOOKS if rested else BETWEEN_DRAINS
-        wait = LONGEST_WAIT if due is None else min(due - timezone.now(), LONGEST_WAIT)
-        if wait < shortest:  # something is due, and has no worker: news of more would change nothing
-            time.sleep(shortest.total_seconds())
-            return
+        wait = LONGEST_WAIT if due is None else min(max(due - timezone.now(), shortest), LONGEST_WAIT)
         with connection.cursor() as cursor:
             cursor.execute(f"LISTEN {NOTIFY_CHANNEL}")
         with connection.wrap_database_errors:
