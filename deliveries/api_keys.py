@@ -38,7 +38,8 @@ def rotate_api_key(key: ApiKey, overlap: timedelta, by: str, now: datetime) -> t
     """
     with transaction.atomic():
         old = ApiKey.objects.select_for_update(of=("self",)).select_related("application").get(pk=key.pk)
-        if not old.is_valid(now) or old.application is None:
+        was_replaced_meanwhile = old.expires_at != key.expires_at  # `now` may be from before that
+        if was_replaced_meanwhile or not old.is_valid(now) or old.application is None:
             raise NotPossible("This API key is no longer valid; make a new one.")
         before, expires_at = picture(old), old.expires_at
         old.expires_at = min(now + overlap, expires_at or now + overlap)
