@@ -23,10 +23,12 @@ CANDIDATES = 512
 FURTHEST_POSITION = 2**63 - 1
 NEWEST = 128
 
+# As `DeliveryQuerySet.idle`: no worker holds it.
+IDLE = "(leased_until IS NULL OR leased_until <= %(now)s OR leased_until > %(furthest)s)"
 # Three lanes take turns: of four places two go to the first attempts that have been due for longest, one to the newest
 # ones, so that no backlog keeps what happens now from being told, and one to retries. A lane that is empty leaves its
 # places to the others. The looks are bounded: a backlog may be long. Among subscriptions it goes in turns, too.
-FRONT = """
+FRONT = f"""
     SELECT id, subscription_id, ordering_key, position, next_attempt_at, attempt_count > 0 AS is_retry,
         min(turn) AS turn
     FROM (
@@ -36,7 +38,7 @@ FRONT = """
             SELECT id, subscription_id, ordering_key, position, next_attempt_at, attempt_count
             FROM deliveries_delivery
             WHERE status = 'pending' AND NOT behind AND channel = %(lane)s AND next_attempt_at <= %(now)s
-                AND (leased_until IS NULL OR leased_until <= %(now)s OR leased_until > %(furthest)s)
+                AND {IDLE}
             ORDER BY next_attempt_at LIMIT %(candidates)s
         ) AS longest_due
         UNION ALL
@@ -45,11 +47,11 @@ FRONT = """
             FROM deliveries_delivery
             WHERE status = 'pending' AND NOT behind AND attempt_count = 0
                 AND channel = %(lane)s AND next_attempt_at <= %(now)s
-                AND (leased_until IS NULL OR leased_until <= %(now)s OR leased_until > %(furthest)s)
+                AND {IDLE}
             ORDER BY next_attempt_at DESC LIMIT %(newest)s
         ) AS newest
     ) AS lanes GROUP BY id, subscription_id, ordering_key, position, next_attempt_at, attempt_count
-"""
+"""  # noqa: S608 - nothing from outside is in it
 # From one subscription with something pending to the next: an index jump each, however long their backlogs are.
 WAITING = """
     WITH RECURSIVE waiting AS (
@@ -71,7 +73,7 @@ PAST_THE_FRONT = f"""
             row_number() OVER (ORDER BY next_attempt_at) AS turn
         FROM deliveries_delivery
         WHERE status = 'pending' AND NOT behind AND channel = %(lane)s AND next_attempt_at <= %(now)s
-            AND (leased_until IS NULL OR leased_until <= %(now)s OR leased_until > %(furthest)s)
+            AND {IDLE}
             AND subscription_id = waiting.id
         ORDER BY next_attempt_at LIMIT %(share)s
     ) AS due
@@ -124,7 +126,7 @@ WITH candidates AS MATERIALIZED ({{candidates}}), fair AS (
     WHERE id = ANY(ARRAY(
             SELECT id FROM allowed WHERE nth <= CASE WHEN is_probe THEN %(probes)s ELSE %(limit)s END
         )) AND status = 'pending' AND next_attempt_at <= %(now)s
-        AND (leased_until IS NULL OR leased_until <= %(now)s OR leased_until > %(furthest)s)
+        AND {IDLE}
     FOR UPDATE SKIP LOCKED
 ), {LEASE}
 SELECT is_any_ordered, leased.* FROM (
@@ -155,7 +157,7 @@ WITH candidates AS MATERIALIZED ({{candidates}}), keys AS (
         row_number() OVER (PARTITION BY subscription_id ORDER BY next_attempt_at, position) AS place
     FROM heads JOIN subscriptions_subscription AS subscription ON subscription.id = subscription_id
     WHERE heads.status = 'pending' AND next_attempt_at <= %(now)s
-        AND (leased_until IS NULL OR leased_until <= %(now)s OR leased_until > %(furthest)s)
+        AND {IDLE}
         AND subscription_id <> ALL(%(full)s)
 ), allowed AS (
     SELECT *, row_number() OVER (PARTITION BY is_probe ORDER BY place, next_attempt_at) AS nth FROM fair
@@ -192,7 +194,7 @@ WITH candidates AS MATERIALIZED ({{candidates}}), keys AS (
     FROM deliveries_delivery
     WHERE id = ANY(ARRAY(SELECT id FROM run))
         AND status = 'pending' AND (next_attempt_at <= %(now)s OR attempt_count = 0)
-        AND (leased_until IS NULL OR leased_until <= %(now)s OR leased_until > %(furthest)s)
+        AND {IDLE}
     FOR UPDATE SKIP LOCKED
 ), taken AS MATERIALIZED (
     SELECT * FROM (

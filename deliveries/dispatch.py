@@ -176,10 +176,10 @@ class Drain:
 
     def put_back_late(self) -> None:
         """What missed its moment, waits for too long, or rests by now; at the end, all that waits."""
-        late, self.unsent = self.unsent, []
-        late += self.windows.give_back(self.wanted())
+        late, self.unsent, is_wanted = self.unsent, [], self.wanted()
+        late += self.windows.give_back(is_wanted)
         late += self.pacing.give_back() if self.is_over() else []
-        late += self.runs.rest(late) + self.runs.give_back(self.wanted())
+        late += self.runs.rest(late) + self.runs.give_back(is_wanted)
         if late:
             put_back_unsent(late)
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from deliveries.claiming import WAITING
+from deliveries.claiming import IDLE, WAITING
 from deliveries.models import LONGEST_LEASE
 from deliveries.pacing import AHEAD, LONGEST_SPACING
 from subscriptions.models import LONGEST_COOLING
@@ -30,7 +30,7 @@ NEXT_DUE = f"""
 SELECT min(first.next_attempt_at) FROM waiting CROSS JOIN LATERAL (
     SELECT next_attempt_at FROM deliveries_delivery
     WHERE status = 'pending' AND NOT behind AND channel = %(lane)s AND subscription_id = waiting.id
-        AND (leased_until IS NULL OR leased_until <= %(now)s OR leased_until > %(leased)s)
+        AND {IDLE}
     ORDER BY next_attempt_at LIMIT 1
 ) AS first
 WHERE waiting.id <> ALL(%(resting)s)
@@ -55,7 +55,7 @@ def next_due_beside(resting: Collection[UUID], lane: str, now: datetime) -> date
     with connection.cursor() as cursor:
         parameters: dict[str, Any] = {
             "now": now,
-            "leased": now + LONGEST_LEASE,
+            "furthest": now + LONGEST_LEASE,
             "lane": lane,
             "resting": list(resting),
         }

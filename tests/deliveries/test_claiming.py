@@ -17,6 +17,7 @@ from deliveries.publishing import Change, publish, publish_many
 from deliveries.settling import Tried, settle
 from subscriptions.models import SigningSecret, Subscription
 from tests.support import factories
+from tests.support.plans import Explain
 from tests.support.workers import Clock
 
 pytestmark = pytest.mark.django_db
@@ -328,16 +329,3 @@ def test_claims_at_the_same_time_leave_no_gap_and_give_no_number_twice(owner, cl
         own = [one for one in claims if one.subscription == subscription]
         assert sorted(numbers(own)) == list(range(1, 41))
     assert list(faults()) == []
-
-
-class Explain:
-    """Keeps PostgreSQL's plan for the claim that is made under it."""
-
-    plan = ""
-
-    def __call__(self, execute, sql, params, many, context):
-        if "WITH candidates" in sql:
-            with connection.connection.cursor() as cursor:
-                cursor.execute(f"EXPLAIN {sql}", params)
-                self.plan = "\n".join(line for (line,) in cursor.fetchall())
-        return execute(sql, params, many, context)

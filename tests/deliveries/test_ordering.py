@@ -29,6 +29,7 @@ from deliveries.settling import Tried, hold, put_back_unsent, settle
 from deliveries.waiting import why_waiting
 from subscriptions.models import Subscription
 from tests.support import factories
+from tests.support.plans import Explain
 from tests.support.receivers import Answer, Received, Receiver
 from tests.support.running import wait_for
 from tests.support.workers import Clock, Cluster
@@ -426,19 +427,6 @@ def test_a_claim_of_one_with_many_behind_it_reads_no_more_than_a_few(owner, cloc
 
     assert "Seq Scan on deliveries_delivery" not in explain.plan
     assert "ordering_key" in explain.plan
-
-
-class Explain:
-    """Keeps PostgreSQL's plan for the claim that is made under it."""
-
-    plan = ""
-
-    def __call__(self, execute, sql, params, many, context):
-        if "WITH candidates" in sql:
-            with connection.connection.cursor() as cursor:
-                cursor.execute(f"EXPLAIN {sql}", params)
-                self.plan = "\n".join(line for (line,) in cursor.fetchall())
-        return execute(sql, params, many, context)
 
 
 @pytest.mark.parametrize(
