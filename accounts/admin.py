@@ -59,8 +59,16 @@ class PersonAdmin(AuditedAdmin, UserAdmin):
 @admin.register(Application)
 class ApplicationAdmin(OperatorAdmin):
     list_display = ("name", column("id", identity), column("contacts", lines), column("created_at", moment))
-    fields = ("name", "contacts", column("id", identity), column("created_at", moment, "created"))
-    readonly_fields = fields[2:]
+    fields = (
+        "name",
+        "contacts",
+        "reply_to",
+        "weekly_summary",
+        column("summary_ended_by", lines, "summary ended by"),
+        column("id", identity),
+        column("created_at", moment, "created"),
+    )
+    readonly_fields = fields[4:]
     search_texts = ("name__icontains", "contacts__icontains")
     search_help_text = "A part of the name or of a contact's address, or an id."
     roads = {

@@ -35,6 +35,7 @@ class AuditEntry(models.Model):
         STAFF = "staff"
         API_KEY = "api_key", "API key"
         COMMAND = "command"
+        PERSON = "person"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     at = models.DateTimeField(default=timezone.now)

@@ -49,9 +49,27 @@ class Application(models.Model):
         blank=True,
         help_text="Who is emailed about this application's health.",
     )
+    reply_to = models.EmailField(
+        blank=True, help_text="Whom answers to its emails go to; empty: to the sender of every email."
+    )
+    weekly_summary = models.BooleanField(
+        default=False, help_text="Each Monday, tell the contacts what became of the week's notifications."
+    )
+    summary_ended_by = ArrayField(
+        models.EmailField(),
+        default=list,
+        blank=True,
+        editable=False,
+        help_text="The contacts who have ended the summary for themselves, in lower case.",
+    )
+    summarized_until = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="The end of the last week that was told of, or had nothing to tell.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
-    audited = ("name", "contacts")
+    audited = ("name", "contacts", "reply_to", "weekly_summary")
 
     class Meta:
         ordering = ("-id",)
@@ -63,6 +81,11 @@ class Application(models.Model):
     def application_id(self) -> UUID:
         """Its own, as every row of an application has it."""
         return self.id
+
+    @property
+    def summary_contacts(self) -> list[str]:
+        """The contacts who have not ended the weekly summary for themselves."""
+        return [email for email in self.contacts if email.lower() not in self.summary_ended_by]
 
 
 class Scope(models.TextChoices):

@@ -16,6 +16,7 @@ from accounts.admin_columns import (
     column,
     header_document,
     identity,
+    json_document,
     lines,
     link,
     milliseconds,
@@ -28,15 +29,28 @@ from accounts.admin_columns import (
 )
 from accounts.admin_lists import ChosenFilter, CreatedFilter, PeriodFilter
 from accounts.admin_pages import ReadOnlyAdmin, ReadOnlyInline
-from deliveries.admin_actions import ASK_AGAIN, CANCEL, DELETE, PAUSE, REPLAY, RESUME, RETRY, SEND_TEST
+from deliveries.admin_actions import (
+    ASK_AGAIN,
+    CANCEL,
+    CANCEL_REPLAY,
+    CLOSE,
+    DELETE,
+    GIVE_BACK,
+    LIFT,
+    PAUSE,
+    REPLAY,
+    RESUME,
+    RETRY,
+    SEND_TEST,
+)
 from deliveries.channels import Timings
 from deliveries.claiming import notification
-from deliveries.models import Attempt, ConfirmationRequest, Delivery
+from deliveries.models import Attempt, Case, Delivery, MailEvent, Notice, Replay
 from deliveries.waiting import why_waiting
 from events.admin import EventAdmin
 from events.models import Event
 from subscriptions.admin import RecipientAdmin, SubscriptionAdmin
-from subscriptions.models import Recipient, Subscription
+from subscriptions.models import Recipient, Subscription, Suppression
 
 OUR_HEADERS = {
     *("accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"),
@@ -67,8 +81,8 @@ class NextAttemptFilter(admin.SimpleListFilter):
         return queryset & chosen.get(self.value() or "", queryset)
 
 
-class RequestFilter(admin.SimpleListFilter):
-    """The confirmation requests by whether an email is still to be sent."""
+class NoticeFilter(admin.SimpleListFilter):
+    """The notices by whether an email is still to be sent."""
 
     title = "next attempt"
     parameter_name = "next"
@@ -76,9 +90,7 @@ class RequestFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
         return [("due", "Due now"), ("later", "Later"), ("none", "None")]
 
-    def queryset(
-        self, request: HttpRequest, queryset: QuerySet[ConfirmationRequest]
-    ) -> QuerySet[ConfirmationRequest]:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Notice]) -> QuerySet[Notice]:
         now = timezone.now()
         chosen = {"due": Q(due_at__lte=now), "later": Q(due_at__gt=now), "none": Q(due_at=None)}
         return queryset.filter(chosen.get(self.value() or "", Q()))
@@ -124,6 +136,18 @@ class AttemptInline(ReadOnlyInline):
         return super().get_queryset(request).defer("request_headers", "response_headers", "response_body")
 
 
+class MailEventInline(ReadOnlyInline):
+    model = MailEvent
+    verbose_name_plural = "told by the email provider"
+    fields = (
+        column("at", moment, "when"),
+        column("kind", state),
+        column("description", plain),
+        column("provider", plain),
+    )
+    ordering = ("at", "id")
+
+
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
     list_display = (
@@ -160,6 +184,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         column("application", link),
         "channel",
         "trigger",
+        column("replay", link),
         "sequence",
         "attempt_count",
         column("next_attempt_at", next_attempt),
@@ -169,7 +194,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         column("created_at", moment, "created"),
         column("finished_at", moment, "finished"),
     )
-    inlines = (AttemptInline,)
+    inlines = (AttemptInline, MailEventInline)
     actions = (RETRY, CANCEL)
     search_ids = ("id", "event", "subscription", "application", "recipient")
     search_texts = (
@@ -186,6 +211,40 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         return super().get_queryset(request).defer("event__payload", "subscription__encrypted_headers")
+
+
+@admin.register(Replay)
+class ReplayAdmin(ReadOnlyAdmin):
+    list_display = (
+        column("created_at", moment, "created"),
+        column("status", state),
+        column("subscription", link),
+        column("application", link),
+        column("only", plain),
+        column("since", moment),
+        column("until", moment),
+        column("matched", plain),
+        column("queued", plain),
+        column("finished_at", moment, "finished"),
+    )
+    list_select_related = ("application", "subscription__application")
+    list_filter = ("status", CreatedFilter, "only", ("subscription", ChosenFilter))
+    fields = (
+        column("id", identity),
+        *list_display[1:7],
+        column("types", lines),
+        column("url_without_query", plain, "instead to"),
+        *list_display[7:9],
+        column("created_at", moment, "created"),
+        column("finished_at", moment, "finished"),
+    )
+    actions = (CANCEL_REPLAY,)
+    search_ids = ("id", "subscription", "application")
+    search_texts = ("application__name__icontains", "subscription__description__icontains")
+    search_help_text = "An id of a replay, subscription or application; or a part of a name or a description."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Replay]:
+        return super().get_queryset(request).defer("subscription__encrypted_headers")
 
 
 @admin.register(Attempt)
@@ -279,22 +338,38 @@ class AttemptAdmin(ReadOnlyAdmin):
         return super().get_queryset(request).defer(*bulky)
 
 
-@admin.register(ConfirmationRequest)
-class ConfirmationRequestAdmin(ReadOnlyAdmin):
+@admin.register(Notice)
+class NoticeAdmin(ReadOnlyAdmin):
     list_display = (
-        column("recipient.email", plain, "to"),
-        column("recipient.status", state, "recipient is"),
+        "kind",
+        column("email", plain, "to"),
+        column("application", link),
         column("attempt_count", plain, "attempts"),
         column("due_at", next_attempt, "next attempt"),
         column("sent_at", moment, "sent"),
         column("error", plain),
     )
-    list_select_related = ("recipient",)
-    list_filter = (CreatedFilter, RequestFilter, ("recipient", ChosenFilter))
-    fields = (column("id", identity), column("recipient", link), *list_display[1:])
-    search_ids = ("id", "recipient")
-    search_texts = ("recipient__email__icontains",)
-    search_help_text = "A part of the recipient's address, or an id."
+    list_select_related = ("application",)
+    list_filter = (
+        CreatedFilter,
+        "kind",
+        NoticeFilter,
+        ("application", ChosenFilter),
+        ("subscription", ChosenFilter),
+        ("recipient", ChosenFilter),
+    )
+    fields = (
+        column("id", identity),
+        *list_display[:3],
+        column("subscription", link),
+        column("recipient", link),
+        column("created_at", moment, "created"),
+        *list_display[3:],
+        column("facts", json_document, "what the letter is made from"),
+    )
+    search_ids = ("id", "application", "subscription", "recipient")
+    search_texts = ("email__icontains", "application__name__icontains")
+    search_help_text = "A part of the address or of the application's name, or an id."
 
 
 admin.site.unregister((Event, Subscription, Recipient))
@@ -313,3 +388,78 @@ class OperableSubscriptionAdmin(SubscriptionAdmin):
 @admin.register(Recipient)
 class AskableRecipientAdmin(RecipientAdmin):
     actions = (ASK_AGAIN,)
+
+
+@admin.register(MailEvent)
+class MailEventAdmin(ReadOnlyAdmin):
+    list_display = (
+        column("at", moment, "when"),
+        column("kind", state),
+        "email",
+        column("description", plain),
+        column("delivery_id", identity, "delivery"),
+        column("provider", plain),
+    )
+    list_filter = ("kind", CreatedFilter)
+    fields = (column("id", identity), *list_display)
+    search_ids = ("id", "delivery")
+    search_texts = ("email__exact",)
+    search_help_text = "An address in lower case, whole, or an id of a delivery."
+
+
+@admin.register(Case)
+class CaseAdmin(ReadOnlyAdmin):
+    list_display = (
+        column("created_at", moment, "since"),
+        column("state", state),
+        column("kind", plain, "what"),
+        column("application", link),
+        column("taken_by", plain, "who"),
+        column("taken_at", moment, "taken"),
+        column("done_at", moment, "done"),
+        column("id", identity),
+    )
+    list_select_related = ("application",)
+    list_filter = ("state", CreatedFilter, ("application", ChosenFilter), ("subscription", ChosenFilter))
+    fields = (
+        column("id", identity),
+        *list_display[1:4],
+        column("event", link),
+        column("subscription", link),
+        *list_display[:1],
+        *list_display[4:7],
+        column("outcome", plain),
+        column("remind_at", moment, "told again"),
+        column("facts", json_document, "what the letter is made from"),
+    )
+    confidential = ("outcome",)  # people write what customers said
+    actions = (GIVE_BACK, CLOSE)
+    search_ids = ("id", "application", "subscription")
+    search_texts = ("taken_by__icontains", "application__name__icontains")
+    search_help_text = "A part of the address or of the application's name, or an id."
+    about = "What people were told of and should handle. They say who is on it on the page behind the email's button."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Case]:
+        return super().get_queryset(request).defer("event__payload", "subscription__encrypted_headers")
+
+
+@admin.register(Suppression)
+class SuppressionAdmin(ReadOnlyAdmin):
+    list_display = (
+        "email",
+        "standing",
+        column("reason", plain),
+        column("source", plain, "told by"),
+        column("created_at", moment, "since"),
+        column("lifted_at", moment, "lifted"),
+    )
+    list_filter = (CreatedFilter,)
+    fields = (column("id", identity), *list_display)
+    actions = (LIFT,)
+    search_texts = ("email__icontains",)
+    search_help_text = "A part of the address, or an id."
+    about = "Nothing is sent to these addresses. Most email providers keep such a list, too: lift it there as well."
+
+    @admin.display(description="state")
+    def standing(self, suppression: Suppression) -> SafeString:
+        return state("suppressed" if suppression.is_standing else "lifted")

@@ -7,6 +7,7 @@ from django.db import transaction
 
 from accounts.admin_actions import OperatorAction
 from accounts.audit import record
+from deliveries.cases import close, reopen
 from deliveries.lifecycle import (
     NotPossible,
     ask_to_confirm,
@@ -18,8 +19,10 @@ from deliveries.lifecycle import (
     retry,
     send_test,
 )
-from deliveries.models import Delivery
+from deliveries.models import Case, Delivery, Replay
 from deliveries.publishing import UnknownEventType
+from deliveries.replaying import cancel_replay
+from deliveries.suppressing import lift
 from events.models import Event
 from subscriptions.models import Recipient, Subscription
 
@@ -40,6 +43,46 @@ CANCEL = OperatorAction(
     refusals=(NotPossible,),
     warning="There will be no further attempt, unless somebody retries them.",
     fits=lambda delivery: delivery.status in (Delivery.Status.PENDING, Delivery.Status.HELD),
+)
+
+CANCEL_REPLAY = OperatorAction(
+    name="cancel",
+    label="Cancel",
+    done="Cancelled",
+    act=cancel_replay,
+    refusals=(NotPossible,),
+    warning="They make no further deliveries, and those that are still to be sent are cancelled.",
+    fits=lambda replay: replay.status == Replay.Status.RUNNING,
+)
+
+
+def give_back(case: Case, now: datetime) -> None:
+    if not reopen(case, now):
+        raise NotPossible("Nobody has it.")
+
+
+def end(case: Case, now: datetime) -> None:
+    if not close(case, now):
+        raise NotPossible("It is done already, or somebody has just taken it.")
+
+
+GIVE_BACK = OperatorAction(
+    name="give_back",
+    label="Give back",
+    done="Given back",
+    act=give_back,
+    refusals=(NotPossible,),
+    warning="Whoever has them is on them no more, and anybody who was told can take them.",
+    fits=lambda case: case.is_taken,
+)
+CLOSE = OperatorAction(
+    name="close",
+    label="Mark as done",
+    done="Done",
+    act=end,
+    refusals=(NotPossible,),
+    warning="Nobody is reminded of them, and nobody can take them any more.",
+    fits=lambda case: not case.is_done,
 )
 
 
@@ -135,4 +178,15 @@ ASK_AGAIN = OperatorAction(
     refusals=(NotPossible,),
     warning="Each gets the email with the link that confirms the address.",
     fits=lambda recipient: recipient.status == Recipient.Status.UNCONFIRMED and recipient.removed_at is None,
+)
+LIFT = OperatorAction(
+    name="lift",
+    label="Lift the suppression",
+    done="Lifted",
+    act=lift,
+    refusals=(NotPossible,),
+    confirm_above=0,
+    warning="Whoever has the address is asked to confirm it again. Emails to an address that does not exist, or that "
+    "complained, cost the sender's good name.",
+    fits=lambda suppression: suppression.is_standing,
 )

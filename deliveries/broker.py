@@ -22,7 +22,7 @@ from django_q.brokers import Broker
 from django_q.brokers.orm import ORM
 from django_q.signing import SignedPackage
 
-from deliveries.models import ConfirmationRequest, Delivery
+from deliveries.models import Delivery, Notice, Replay
 from deliveries.resting import next_due_beside, resting
 from deliveries.slots import free_slots
 from deliveries.stopping import stopping
@@ -35,10 +35,23 @@ BETWEEN_LOOKS = timedelta(milliseconds=200)  # for a slot, while something is du
 DRAIN = "deliveries.dispatch.drain"
 BEAT = "deliveries.heartbeat.beat"
 HOUSEKEEPING = "deliveries.housekeeping.keep_house"
+FAILING = "deliveries.failing.sweep"
+SUMMARIES = "deliveries.summaries.sweep"
+REMINDERS = "deliveries.reminding.sweep"
+LATE = "deliveries.fallback.sweep"
 PAUSES = {
     BEAT: timedelta(seconds=30),
     HOUSEKEEPING: timedelta(hours=1),
+    FAILING: timedelta(minutes=1),
+    SUMMARIES: timedelta(minutes=5),
+    REMINDERS: timedelta(minutes=1),
+    LATE: timedelta(minutes=1),
 }  # of what is handed out whatever is due
+
+REPLAYS = "deliveries.replaying.work_off"
+BETWEEN_REPLAYS = timedelta(
+    seconds=1
+)  # one task at a time does it, and stays as long as there is something to do
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +84,7 @@ class Clock(Broker):
         return None
 
     def own_tasks(self) -> list[tuple[object, str]]:
-        """A heartbeat and housekeeping now and then, and a drain of each lane that needs one."""
+        """A heartbeat and the chores now and then, a drain of each lane that needs one, and replays that are due."""
         tasks, now = [], timezone.now()
         for function, pause in PAUSES.items():
             if self.rested(function, pause):
@@ -81,6 +94,9 @@ class Clock(Broker):
             if self.rested(lane, BETWEEN_DRAINS) and is_due(lane, now) and free_slots(lane):
                 self.handed_out_at[lane] = time.monotonic()
                 tasks.append(task(DRAIN, lane))
+        if self.rested(REPLAYS, BETWEEN_REPLAYS) and Replay.objects.due(now).exists():
+            self.handed_out_at[REPLAYS] = time.monotonic()
+            tasks.append(task(REPLAYS))
         return [(None, packed) for packed in tasks]
 
     def rested(self, what: str, pause: timedelta) -> bool:
@@ -122,7 +138,7 @@ def task(function: str, *args: str) -> str:
 def is_due(lane: str, now: datetime) -> bool:
     if Delivery.objects.due(now).filter(channel=lane).exists() and is_due_beside_resting(lane, now):
         return True
-    return lane == Channel.EMAIL and ConfirmationRequest.objects.filter(due_at__lte=now).exists()
+    return lane == Channel.EMAIL and Notice.objects.due(now).exists()
 
 
 def is_due_beside_resting(lane: str, now: datetime) -> bool:
@@ -146,4 +162,5 @@ def due_times() -> Iterator[datetime | None]:
         else:
             idle = Delivery.objects.pending().filter(channel=lane, behind=False, leased_until=None)
             yield idle.aggregate(at=Min("next_attempt_at"))["at"]
-    yield ConfirmationRequest.objects.aggregate(at=Min("due_at"))["at"]
+    yield Notice.objects.aggregate(at=Min("due_at"))["at"]
+    yield Replay.objects.aggregate(at=Min("due_at"))["at"]

@@ -1,7 +1,7 @@
 """Claiming: which due deliveries a worker takes, and everything that sending them needs."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,7 +11,9 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Prefetch
 
-from deliveries.channels import EmailTarget, Notification, WebhookTarget
+from deliveries.cases import handling_of
+from deliveries.channels import EmailTarget, Handling, Notification, WebhookTarget
+from deliveries.letters.handling import HANDLED
 from deliveries.models import LONGEST_LEASE, Delivery, Trigger, schedule_of
 from subscriptions.models import Channel, Recipient, SigningSecret, Subscription
 
@@ -22,20 +24,30 @@ KEY_LOOKED_FOR_AGAIN = timedelta(minutes=1)
 CANDIDATES = 512
 FURTHEST_POSITION = 2**63 - 1
 NEWEST = 128
+DIGESTS = 8  # a claim: their payloads are in memory together
+MOST_IN_DIGEST = 500
+LARGEST_DIGEST = 5 * 1024 * 1024  # bytes of payloads; a single one may be no larger than that
 
 # As `DeliveryQuerySet.idle`: no worker holds it.
 IDLE = "(leased_until IS NULL OR leased_until <= %(now)s OR leased_until > %(furthest)s)"
+# A digest that no claim has taken yet; and the name that the claim gives it, once for what it takes (UUID version 8).
+GATHERING = "substr(digest::text, 15, 1) = '5'"
+EMAIL_NAME = (
+    "overlay(overlay(md5(%(lease)s::text || digest::text) placing '8' from 13) placing '8' from 17)::uuid"
+)
+# A replay that goes to another URL is a way of its own, which shares neither limits nor health with the subscription's.
+DETOUR = "CASE WHEN elsewhere THEN replay_id END AS detour"
 # Three lanes take turns: of four places two go to the first attempts that have been due for longest, one to the newest
 # ones, so that no backlog keeps what happens now from being told, and one to retries. A lane that is empty leaves its
 # places to the others. The looks are bounded: a backlog may be long. Among subscriptions it goes in turns, too.
 FRONT = f"""
-    SELECT id, subscription_id, ordering_key, position, next_attempt_at, attempt_count > 0 AS is_retry,
+    SELECT id, subscription_id, ordering_key, position, digest, detour, next_attempt_at, attempt_count > 0 AS is_retry,
         min(turn) AS turn
     FROM (
         SELECT *, row_number() OVER (PARTITION BY attempt_count = 0 ORDER BY next_attempt_at)
             * CASE attempt_count WHEN 0 THEN 2 ELSE 4 END AS turn
         FROM (
-            SELECT id, subscription_id, ordering_key, position, next_attempt_at, attempt_count
+            SELECT id, subscription_id, ordering_key, position, digest, {DETOUR}, next_attempt_at, attempt_count
             FROM deliveries_delivery
             WHERE status = 'pending' AND NOT behind AND channel = %(lane)s AND next_attempt_at <= %(now)s
                 AND {IDLE}
@@ -43,14 +55,14 @@ FRONT = f"""
         ) AS longest_due
         UNION ALL
         SELECT *, row_number() OVER (ORDER BY next_attempt_at DESC) * 4 FROM (
-            SELECT id, subscription_id, ordering_key, position, next_attempt_at, attempt_count
+            SELECT id, subscription_id, ordering_key, position, digest, {DETOUR}, next_attempt_at, attempt_count
             FROM deliveries_delivery
             WHERE status = 'pending' AND NOT behind AND attempt_count = 0
                 AND channel = %(lane)s AND next_attempt_at <= %(now)s
                 AND {IDLE}
             ORDER BY next_attempt_at DESC LIMIT %(newest)s
         ) AS newest
-    ) AS lanes GROUP BY id, subscription_id, ordering_key, position, next_attempt_at, attempt_count
+    ) AS lanes GROUP BY id, subscription_id, ordering_key, position, digest, detour, next_attempt_at, attempt_count
 """  # noqa: S608 - nothing from outside is in it
 # From one subscription with something pending to the next: an index jump each, however long their backlogs are.
 WAITING = """
@@ -69,8 +81,8 @@ WAITING = """
 PAST_THE_FRONT = f"""
     {WAITING}
     SELECT due.* FROM waiting CROSS JOIN LATERAL (
-        SELECT id, subscription_id, ordering_key, position, next_attempt_at, attempt_count > 0 AS is_retry,
-            row_number() OVER (ORDER BY next_attempt_at) AS turn
+        SELECT id, subscription_id, ordering_key, position, digest, {DETOUR}, next_attempt_at,
+            attempt_count > 0 AS is_retry, row_number() OVER (ORDER BY next_attempt_at) AS turn
         FROM deliveries_delivery
         WHERE status = 'pending' AND NOT behind AND channel = %(lane)s AND next_attempt_at <= %(now)s
             AND {IDLE}
@@ -82,19 +94,20 @@ PAST_THE_FRONT = f"""
 # `counted` locks the counters until the commit, so that no number is left out, and in the order of their
 # subscriptions, so that two claims can't wait for each other. No index of the delivery's has the sequence: the
 # claim rewrites the row in its page (HOT), and the numbers are found through a narrow table that only grows.
-LEASE = """
+NUMBER = "sequence = numbered.number"
+LEASE = f"""
 counted AS (
     INSERT INTO deliveries_sequencecounter AS counter (subscription_id, last)
-    SELECT subscription_id, count(*) FROM taken WHERE sequence IS NULL
+    SELECT subscription_id, count(*) FROM taken WHERE sequence IS NULL AND NOT elsewhere
     GROUP BY subscription_id ORDER BY subscription_id
     ON CONFLICT (subscription_id) DO UPDATE SET last = counter.last + excluded.last
     RETURNING subscription_id, last
 ), numbered AS (
-    SELECT id, subscription_id, retry_requested, sequence IS NULL AS is_new, coalesce(
-        sequence, last + 1 - row_number() OVER (
-            PARTITION BY subscription_id, sequence IS NULL
+    SELECT id, subscription_id, retry_requested, sequence IS NULL AND NOT elsewhere AS is_new, coalesce(
+        sequence, CASE WHEN NOT elsewhere THEN last + 1 - row_number() OVER (
+            PARTITION BY subscription_id, sequence IS NULL AND NOT elsewhere
             ORDER BY position DESC NULLS LAST, next_attempt_at DESC, id DESC
-        )) AS number
+        ) END) AS number
     FROM taken LEFT JOIN counted USING (subscription_id)
 ), given AS (
     INSERT INTO deliveries_sequencenumber (subscription_id, number, delivery_id)
@@ -104,17 +117,20 @@ counted AS (
     SET leased_until = %(until)s, lease_id = %(lease)s, sequence = numbered.number
     FROM numbered WHERE delivery.id = numbered.id
     RETURNING delivery.id, delivery.event_id, delivery.subscription_id, delivery.recipient_id, delivery.trigger,
-        delivery.attempt_count, delivery.sequence, delivery.ordering_key, delivery.position,
-        numbered.retry_requested, extract(epoch FROM delivery.next_attempt_at)::float
+        delivery.attempt_count, delivery.sequence, delivery.ordering_key, delivery.position, delivery.digest,
+        {DETOUR}, CASE WHEN elsewhere THEN (
+            SELECT url FROM deliveries_replay AS replay WHERE replay.id = replay_id
+        ) END, numbered.retry_requested, extract(epoch FROM delivery.next_attempt_at)::float
 )
-"""
+"""  # noqa: S608 - nothing from outside is in it
 # `taken` looks up an array of ids, so that no guess of the planner's makes it walk the whole backlog.
 CLAIM = f"""
 WITH candidates AS MATERIALIZED ({{candidates}}), fair AS (
-    SELECT candidates.id, turn, is_retry, failing_since IS NOT NULL AS is_probe, rate_limit,
-        row_number() OVER (PARTITION BY subscription_id ORDER BY turn, next_attempt_at) AS place
+    SELECT candidates.id, turn, is_retry, failing_since IS NOT NULL AND detour IS NULL AS is_probe,
+        CASE WHEN detour IS NULL THEN rate_limit END AS rate_limit,
+        row_number() OVER (PARTITION BY coalesce(detour, subscription_id) ORDER BY turn, next_attempt_at) AS place
     FROM candidates JOIN subscriptions_subscription ON subscriptions_subscription.id = subscription_id
-    WHERE position IS NULL AND subscription_id <> ALL(%(full)s)
+    WHERE position IS NULL AND digest IS NULL AND coalesce(detour, subscription_id) <> ALL(%(full)s)
 ), allowed AS (
     SELECT id, is_probe, row_number() OVER (
         PARTITION BY is_probe ORDER BY CASE WHEN is_retry THEN 2 * place ELSE place END, turn
@@ -122,15 +138,17 @@ WITH candidates AS MATERIALIZED ({{candidates}}), fair AS (
     FROM fair
     WHERE place <= CASE WHEN is_probe THEN 1 ELSE least(%(share)s, rate_limit) END
 ), taken AS (
-    SELECT id, subscription_id, position, next_attempt_at, retry_requested, sequence FROM deliveries_delivery
+    SELECT id, subscription_id, position, next_attempt_at, retry_requested, sequence, elsewhere
+    FROM deliveries_delivery
     WHERE id = ANY(ARRAY(
             SELECT id FROM allowed WHERE nth <= CASE WHEN is_probe THEN %(probes)s ELSE %(limit)s END
         )) AND status = 'pending' AND next_attempt_at <= %(now)s
         AND {IDLE}
     FOR UPDATE SKIP LOCKED
 ), {LEASE}
-SELECT is_any_ordered, leased.* FROM (
-    SELECT EXISTS (SELECT FROM candidates WHERE position IS NOT NULL) AS is_any_ordered
+SELECT is_any_ordered, is_any_gathered, leased.* FROM (
+    SELECT EXISTS (SELECT FROM candidates WHERE position IS NOT NULL) AS is_any_ordered,
+        EXISTS (SELECT FROM candidates WHERE digest IS NOT NULL) AS is_any_gathered
 ) AS seen LEFT JOIN leased ON TRUE
 """  # noqa: S608 - nothing from outside is in it
 # Of a key (an ordered subscription, or a part of it) no candidate is taken for itself, but the `heads`: the first that
@@ -190,7 +208,7 @@ WITH candidates AS MATERIALIZED ({{candidates}}), keys AS (
     ) AS waiting
     WHERE place <= longest AND is_near AND NOT is_in_other_hands
 ), locked AS MATERIALIZED (
-    SELECT id, subscription_id, ordering_key, position, next_attempt_at, retry_requested, sequence
+    SELECT id, subscription_id, ordering_key, position, next_attempt_at, retry_requested, sequence, elsewhere
     FROM deliveries_delivery
     WHERE id = ANY(ARRAY(SELECT id FROM run))
         AND status = 'pending' AND (next_attempt_at <= %(now)s OR attempt_count = 0)
@@ -224,6 +242,41 @@ WITH candidates AS MATERIALIZED ({{candidates}}), keys AS (
 ), {LEASE}
 SELECT * FROM leased
 """  # noqa: S608
+# Of a digest all that can go out together is taken, or nothing: what somebody else has locked makes it wait for the
+# next look. Two claims at once do not share one out, for the second finds its name locked. What is more than an email
+# should hold keeps the name, and is the next email. What is taken for the first time gets the email's own name.
+CLAIM_DIGESTS = f"""
+WITH candidates AS MATERIALIZED ({{candidates}}), due AS MATERIALIZED (
+    SELECT digest FROM candidates WHERE digest IS NOT NULL AND subscription_id <> ALL(%(full)s)
+    GROUP BY digest ORDER BY min(turn) LIMIT %(digests)s
+), chosen AS MATERIALIZED (
+    SELECT digest FROM due WHERE pg_try_advisory_xact_lock(hashtextextended(digest::text, 0))
+), members AS MATERIALIZED (
+    SELECT digest, id FROM (
+        SELECT chosen.digest, one.id, row_number() OVER up_to_here AS nth,
+            sum(octet_length(payload)) OVER up_to_here AS size
+        FROM chosen CROSS JOIN LATERAL (
+            SELECT id, event_id FROM deliveries_delivery AS delivery
+            WHERE delivery.digest = chosen.digest AND status = 'pending'
+            ORDER BY id LIMIT {MOST_IN_DIGEST}
+        ) AS one JOIN events_event ON events_event.id = one.event_id
+        WINDOW up_to_here AS (PARTITION BY chosen.digest ORDER BY one.id)
+    ) AS sized
+    WHERE nth = 1 OR size <= {LARGEST_DIGEST}
+), locked AS MATERIALIZED (
+    SELECT id, subscription_id, position, next_attempt_at, retry_requested, sequence, elsewhere, digest
+    FROM deliveries_delivery
+    WHERE id = ANY(ARRAY(SELECT id FROM members)) AND digest = ANY(ARRAY(SELECT digest FROM chosen))
+        AND status = 'pending' AND {IDLE}
+    FOR UPDATE SKIP LOCKED
+), taken AS MATERIALIZED (
+    SELECT * FROM locked WHERE digest IN (
+        SELECT members.digest FROM members LEFT JOIN locked ON locked.id = members.id
+        GROUP BY members.digest HAVING bool_and(locked.id IS NOT NULL)
+    )
+), {LEASE.replace(NUMBER, f"{NUMBER}, digest = CASE WHEN {GATHERING} THEN {EMAIL_NAME} ELSE digest END")}
+SELECT * FROM leased
+"""  # noqa: S608
 EVENTS = "SELECT id, type, occurred_at, payload FROM events_event WHERE id = ANY(%s)"
 
 
@@ -252,9 +305,12 @@ class ClaimedDelivery:
     channel: str
     trigger: str
     attempt_count: int
-    sequence: int
+    sequence: int | None
     ordering_key: str | None = None
     position: int | None = None
+    digest: UUID | None = None
+    detour: UUID | None = None
+    detour_url: str | None = None
 
     @property
     def test(self) -> bool:
@@ -267,13 +323,20 @@ class ClaimedDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A delivery that this worker alone may attempt, until its lease ends."""
+    """A delivery, or a digest, that this worker alone may attempt, until its lease ends."""
 
     delivery: ClaimedDelivery
     lease_id: UUID
     trigger: str
     target: WebhookTarget | EmailTarget
     begin_by: datetime
+    others: tuple["Claim", ...] = ()
+    handling: Handling | None = None
+
+    @property
+    def each(self) -> tuple["Claim", ...]:
+        """With the others that the same email tells of."""
+        return self, *self.others
 
     @property
     def subscription(self) -> Subscription:
@@ -282,7 +345,22 @@ class Claim:
     @property
     def is_probe(self) -> bool:
         """Whether it finds out if a subscription that fails has recovered."""
-        return self.subscription.failing_since is not None
+        return self.subscription.failing_since is not None and self.delivery.detour is None
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether its subscription's limit is kept by it."""
+        return bool(self.subscription.rate_limit) and self.delivery.detour is None
+
+    @property
+    def way(self) -> UUID:
+        """Names what it shares a window with: its subscription, or the replay by which it goes elsewhere."""
+        return self.delivery.detour or self.delivery.subscription_id
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether people who were told that it fails are to be told when it succeeds."""
+        return self.subscription.told_failing_since is not None and self.delivery.detour is None
 
     @property
     def sendable(self) -> bool:
@@ -293,11 +371,18 @@ class Claim:
             or (recipient.removed_at is None and recipient.status == Recipient.Status.CONFIRMED)
         )
 
+    def is_quiet(self, now: datetime) -> bool:
+        """Whether its recipient wants no email now."""
+        recipient = self.delivery.recipient
+        return recipient is not None and self.trigger != Trigger.TEST and recipient.rhythm.is_quiet(now)
+
     def notification(self) -> Notification:
-        return notification(self.delivery, self.delivery.attempt_count + 1, self.trigger)
+        return notification(self.delivery, self.delivery.attempt_count + 1, self.trigger, self.handling)
 
 
-def notification(delivery: Delivery | ClaimedDelivery, attempt: int, trigger: str) -> Notification:
+def notification(
+    delivery: Delivery | ClaimedDelivery, attempt: int, trigger: str, handling: Handling | None = None
+) -> Notification:
     event = delivery.event
     return Notification(
         delivery_id=delivery.id,
@@ -310,6 +395,7 @@ def notification(delivery: Delivery | ClaimedDelivery, attempt: int, trigger: st
         attempt=attempt,
         trigger=trigger,
         test=delivery.test,
+        handling=handling,
     )
 
 
@@ -355,6 +441,7 @@ def claim_among(candidates: str, lane: str, now: datetime, limits: Limits) -> li
         "runs": limits.runs,
         "candidates": CANDIDATES,
         "newest": NEWEST,
+        "digests": min(DIGESTS, limits.limit),
         "until": now + attempt_timeout(lane) + LEASE_MARGIN,
         "furthest": now + LONGEST_LEASE,
         "lease": lease_id,
@@ -362,9 +449,13 @@ def claim_among(candidates: str, lane: str, now: datetime, limits: Limits) -> li
     with connection.cursor() as cursor:
         cursor.execute(CLAIM.format(candidates=candidates), parameters)
         found = cursor.fetchall()
-        rows = [row for _, *row in found if row[0]]
-        if found[0][0]:
+        rows = [row for _, _, *row in found if row[0]]
+        is_any_ordered, is_any_gathered, *_ = found[0]
+        if is_any_ordered:
             cursor.execute(CLAIM_IN_ORDER.format(candidates=candidates), parameters)
+            rows += cursor.fetchall()
+        if is_any_gathered:
+            cursor.execute(CLAIM_DIGESTS.format(candidates=candidates), parameters)
             rows += cursor.fetchall()
     rows.sort(key=lambda row: row[-1])
     return claims(lane, rows, lease_id, now) if rows else []
@@ -387,10 +478,29 @@ def claims(lane: str, rows: list[Any], lease_id: UUID, now: datetime) -> list[Cl
             id, events[event_id], subscription, subscription_id, recipient, lane, trigger, *counts
         )
         target = email_target(subscription, recipient) if recipient else webhooks[subscription_id]
+        if delivery.detour_url:  # the subscription's own headers may be credentials for where it goes else
+            target = replace(webhooks[subscription_id], url=delivery.detour_url, headers={})
         found.append(
             Claim(delivery, lease_id, Trigger.MANUAL if retry_requested else trigger, target, begin_by)
         )
-    return found
+    return found if lane == Channel.WEBHOOK else emails(with_handling(found))
+
+
+def with_handling(found: Sequence[Claim]) -> list[Claim]:
+    """With who is on it, for what a person should handle. Of anything else nobody asks."""
+    known = handling_of({one.delivery.event.id for one in found if one.delivery.event.type in HANDLED})
+    if not known:
+        return list(found)
+    return [replace(one, handling=known.get(one.delivery.event.id)) for one in found]
+
+
+def emails(found: Sequence[Claim]) -> list[Claim]:
+    """One claim an email: those of a digest are with the first of them."""
+    together: dict[UUID, list[Claim]] = {}
+    for one in found:
+        together.setdefault(one.delivery.digest or one.delivery.id, []).append(one)
+    in_order = (sorted(each, key=lambda one: one.delivery.id) for each in together.values())
+    return [replace(first, others=tuple(others)) if others else first for first, *others in in_order]
 
 
 def events_of(ids: Collection[UUID]) -> Mapping[UUID, ClaimedEvent]:
@@ -419,4 +529,11 @@ def webhook_target(subscription: Subscription) -> WebhookTarget:
 
 
 def email_target(subscription: Subscription, recipient: Recipient) -> EmailTarget:
-    return EmailTarget(recipient.email, recipient.id, subscription.application.name)
+    return EmailTarget(
+        recipient.email,
+        recipient.id,
+        subscription.application.name,
+        recipient.timezone,
+        recipient.language,
+        subscription.application.reply_to,
+    )

@@ -15,17 +15,21 @@ import structlog
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
-from deliveries.channels import Report, email, webhook
+from deliveries.channels import EmailTarget, Report, digests, email, webhook
+from deliveries.channels.drafts import drafts
+from deliveries.channels.mail_connections import connections
 from deliveries.claiming import Claim, Limits, claim, claim_past_the_front
-from deliveries.confirming import send_confirmation_requests
+from deliveries.domains import PAUSE, is_paused, note_refusal
+from deliveries.mailing import send_notices
 from deliveries.ordering import Runs
 from deliveries.pacing import Pacing
 from deliveries.patience import patiently
 from deliveries.resting import resting
 from deliveries.senders import Senders
-from deliveries.settling import Tried, hold, put_back_unsent, settle
+from deliveries.settling import Tried, hold, postpone, put_back_unsent, settle
 from deliveries.slots import slot
 from deliveries.stopping import stopping
+from deliveries.suppressing import suppress_refused
 from deliveries.wakeup import wake
 from deliveries.windows import Windows
 from subscriptions.models import Channel
@@ -36,7 +40,7 @@ MOST_SLOW = {"webhook": 64, "email": 4}  # threads beside these, for attempts th
 CLAIMED = 256  # that wait in a drain at a time
 SHARE = 64  # of them, of one subscription
 LONGEST_DRAIN = timedelta(seconds=30)
-LONGEST_CONFIRMING = timedelta(seconds=10)  # before a drain of emails: notifications are due, too
+LONGEST_MAILING = timedelta(seconds=10)  # of notices, before a drain of emails: notifications are due, too
 LOOK_AGAIN = 0.05  # seconds; for what has come due while others are in flight
 LOOK_PAST = 0.1  # seconds
 LOOK_PAST_ANYWAY = 1.0  # seconds; with enough at the front
@@ -56,11 +60,16 @@ def drain(lane: str, clock: Callable[[], datetime] = timezone.now) -> int:
     with slot(lane) as free:
         if not free:
             return 0
-        if lane == Channel.EMAIL:
-            send_confirmation_requests(clock, over_after(LONGEST_CONFIRMING))
-        pacing = Pacing()
-        with Senders(partial(send, clock=clock, pacing=pacing), f"send-{lane}").at_work() as senders:
-            return Drain(lane, senders, clock, pacing).run()
+        with connections.kept(), drafts.kept():
+            return drain_in_slot(lane, clock)
+
+
+def drain_in_slot(lane: str, clock: Callable[[], datetime]) -> int:
+    if lane == Channel.EMAIL:
+        send_notices(clock, over_after(LONGEST_MAILING))
+    pacing = Pacing()
+    with Senders(partial(send, clock=clock, pacing=pacing), f"send-{lane}").at_work() as senders:
+        return Drain(lane, senders, clock, pacing).run()
 
 
 def over_after(longest: timedelta) -> Callable[[], bool]:
@@ -137,9 +146,7 @@ class Drain:
         self.admit(claims)
         pause = LOOK_PAST if len(claims) < limits.limit // 2 else LOOK_PAST_ANYWAY
         if time.monotonic() >= self.looked_past_at + max(pause, LOOK_PAST_SHARE * self.looking_took):
-            enough = [
-                one.delivery.subscription_id for one in claims if one.is_probe or one.subscription.rate_limit
-            ]
+            enough = [one.delivery.subscription_id for one in claims if one.is_probe or one.is_paced]
             claims += self.look_past(replace(limits, full=[*limits.full, *enough]))
         return claims
 
@@ -152,15 +159,19 @@ class Drain:
         return claims
 
     def admit(self, claims: Sequence[Claim]) -> None:
-        if unwanted := [one for one in claims if not one.sendable]:
-            hold(unwanted, self.clock())
-        self.let_go(self.runs.firsts([one for one in claims if one.sendable]))
+        now = self.clock()
+        wanted = [one for one in claims if one.sendable and not one.is_quiet(now)]
+        if len(wanted) < len(claims):
+            hold([one for one in claims if not one.sendable or one.is_quiet(now)], now)
+        if early := [one for one in wanted if is_paused(one)]:
+            postpone(early, self.clock() + PAUSE)
+        self.let_go(self.runs.firsts([one for one in wanted if one not in early] if early else wanted))
 
     def let_go(self, claims: Iterable[Claim]) -> None:
         """Let them out as soon as there is room for them, and their moment has come."""
         limited = []
         for one in claims:
-            if one.subscription.rate_limit:
+            if one.is_paced:
                 limited.append(one)
             else:
                 self.windows.add([one])
@@ -172,7 +183,7 @@ class Drain:
 
     def just_failed(self) -> Iterable[UUID]:
         """Those of whom it is decided only when they are settled whether they cool down."""
-        return (one.claim.delivery.subscription_id for one in self.tried if not one.report.succeeded)
+        return (one.claim.way for one in self.tried if not one.report.succeeded)
 
     def put_back_late(self) -> None:
         """What missed its moment, waits for too long, or rests by now; at the end, all that waits."""
@@ -216,7 +227,7 @@ class Drain:
                 continue
             if not self.tried:
                 self.settle_at = time.monotonic() + SETTLE_AFTER
-            self.tried.append(one)
+            self.tried += one.each
             self.windows.back(one.claim, one.report.succeeded)
             answered = one.report.status_code is not None
             self.windows.note_host(one.claim, answered, time.monotonic())
@@ -233,19 +244,33 @@ class Drain:
     def settle(self) -> None:
         tried, self.tried = self.tried, []
         patiently(lambda: settle(tried, self.clock()))
+        if refused := {address_of(one): one.report for one in tried if one.report.no_such_address}:
+            patiently(lambda: suppress_refused(refused, self.clock()))
         self.attempts += len(tried)
+
+
+def address_of(one: Tried) -> str:
+    return one.claim.target.email if isinstance(one.claim.target, EmailTarget) else ""
 
 
 def send(one: Claim, clock: Callable[[], datetime], pacing: Pacing) -> Tried | Claim:
     """Make the attempt, or give the claim back when its moment has passed. A failure is never an exception."""
-    if one.begin_by <= clock() or not pacing.may_begin(one):
+    if one.begin_by <= clock() or is_paused(one) or not pacing.may_begin(one):
         return one
     started_at, began = clock(), time.monotonic()
     try:
-        report = SENDERS[Channel(one.delivery.channel)](one.notification(), one.target, started_at)
+        report = attempt(one, started_at)
     except Exception:
         log.exception("attempt broke", delivery=str(one.delivery.id))
         report = Report(
             succeeded=False, error="The attempt could not be made, for a fault of the service itself."
         )
+    if not report.succeeded:
+        note_refusal(one, report)
     return Tried(one, report, started_at, timedelta(seconds=time.monotonic() - began))
+
+
+def attempt(one: Claim, now: datetime) -> Report:
+    if one.delivery.digest is not None and isinstance(one.target, EmailTarget):
+        return digests.send([each.notification() for each in one.each], one.delivery.digest, one.target, now)
+    return SENDERS[Channel(one.delivery.channel)](one.notification(), one.target, now)

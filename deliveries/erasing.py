@@ -4,6 +4,9 @@ An event that mentions the customer keeps its id, its type and its times; its pa
 tell of it, what was sent and what came back goes; that it was tried, when, and what it came to stays. Deliveries that
 are still to be sent are cancelled first: their receiver must not get what is to be forgotten, and could make nothing of
 an empty payload. So the ledger stays whole.
+
+A subscription's filter may name the customer, too. That of a deleted one goes; one that is in use is its owner's to
+change, since without the value it would let through something else.
 """
 
 import json
@@ -16,13 +19,15 @@ from hashlib import sha256
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, TextField
+from django.db.models.functions import Cast
 
 from accounts.audit import record
 from accounts.models import Application
 from deliveries.lifecycle import NotPossible, cancel
-from deliveries.models import Attempt, Delivery
+from deliveries.models import Attempt, Case, Delivery, MailEvent
 from events.models import ERASED, Event
+from subscriptions.models import Subscription
 
 BATCH = 200  # events
 SHORTEST = 8  # characters of what is looked for: less is in every other time or number
@@ -36,14 +41,23 @@ class Erased:
     events: int = 0
     attempts: int = 0
     cancelled: int = 0
+    filters: int = 0
 
 
 def mentions(application: Application, customer: str) -> QuerySet[Event]:
     """The application's events whose payload has this as a word of its own: a value, a name, or in a text."""
-    word = re.escape(json.dumps(customer, ensure_ascii=False)[1:-1])
-    return Event.objects.filter(
-        application=application, payload__regex=f"(^|[^0-9A-Za-z]){word}($|[^0-9A-Za-z])"
-    )
+    return Event.objects.filter(application=application, payload__regex=word(customer))
+
+
+def in_filters(application: Application, customer: str) -> QuerySet[Subscription]:
+    """The application's subscriptions whose filter has it likewise, also those that were deleted."""
+    subscriptions = Subscription.objects.filter(application=application)
+    return subscriptions.alias(text=Cast("filter", TextField())).filter(text__regex=word(customer))
+
+
+def word(customer: str) -> str:
+    written = re.escape(json.dumps(customer, ensure_ascii=False)[1:-1])
+    return f"(^|[^0-9A-Za-z]){written}($|[^0-9A-Za-z])"
 
 
 def erase(application: Application, customer: str, now: datetime) -> Erased:
@@ -59,8 +73,11 @@ def erase(application: Application, customer: str, now: datetime) -> Erased:
         with transaction.atomic(), erasure():
             events = Event.objects.filter(application=application, pk__in=ids).exclude(payload=ERASED)
             erased.events += events.update(payload=ERASED)
+            mail_events(ids).update(description="")
+            Case.objects.filter(event__in=ids).update(outcome="")
             erased.attempts += told(ids).exclude(**BLANK).update(**BLANK)
         erased.cancelled += cancel_all(ids, now)  # of a replay that came in between
+    erased.filters = in_filters(application, customer).exclude(deleted_at=None).update(filter={})
     record("customer.erased", application, after={**said, **vars(erased)})
     return erased
 
@@ -91,6 +108,10 @@ def is_cancelled(delivery: Delivery, now: datetime) -> bool:
 def told(events: Sequence[UUID]) -> QuerySet[Attempt]:
     deliveries = list(Delivery.objects.filter(event__in=events).values_list("pk", flat=True))
     return Attempt.objects.filter(Q(delivery__in=deliveries))
+
+
+def mail_events(events: Sequence[UUID]) -> QuerySet[MailEvent]:
+    return MailEvent.objects.filter(delivery__in=Delivery.objects.filter(event__in=events).values("pk"))
 
 
 @contextmanager

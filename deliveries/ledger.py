@@ -19,6 +19,7 @@ from django.db.models import Count
 from deliveries.models import Delivery
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+YOUNG = "interval '1 day'"  # RETENTION_DAYS is one at least
 UNDER_WAY = "1 minute"  # for what was begun before an event, and not yet seen by its publisher
 
 DELIVERIES = """
@@ -27,6 +28,7 @@ DELIVERIES = """
     LEFT JOIN events_event AS event ON event.id = event_id
     LEFT JOIN subscriptions_subscription AS subscription ON subscription.id = delivery.subscription_id
     LEFT JOIN subscriptions_recipient AS recipient ON recipient.id = recipient_id
+    LEFT JOIN (SELECT id, subscription_id, url FROM deliveries_replay) AS replay ON replay.id = replay_id
     LEFT JOIN deliveries_sequencenumber AS numbered
         ON numbered.subscription_id = delivery.subscription_id AND numbered.number = delivery.sequence
     LEFT JOIN (
@@ -53,7 +55,13 @@ DELIVERIES = """
             concat('has ', made, ' attempts, numbered from ', first, ' to ', last)),
         (delivery.status = 'succeeded' AND has_succeeded IS NOT TRUE, 'is succeeded without an attempt that has'),
         (delivery.status = 'failed' AND made = 0, 'is failed without an attempt'),
-        (made > 0 AND sequence IS NULL, 'was attempted without a sequence number'),
+        (made > 0 AND sequence IS NULL AND NOT elsewhere, 'was attempted without a sequence number'),
+        (replay_id IS NOT NULL AND trigger <> 'replay', concat('is of a replay, and its trigger is ', trigger)),
+        (replay.subscription_id IS DISTINCT FROM delivery.subscription_id AND replay_id IS NOT NULL,
+            'is of a replay of another subscription'),
+        (elsewhere IS DISTINCT FROM coalesce(replay.url <> '', FALSE),
+            concat('goes ', CASE WHEN elsewhere THEN 'elsewhere' ELSE 'to its receiver' END,
+                ', and its replay does not')),
         (sequence IS NOT NULL AND numbered.delivery_id IS DISTINCT FROM delivery.id,
             concat('has sequence number ', sequence, ', which belongs to: ',
                 coalesce(numbered.delivery_id::text, 'nothing'))),
@@ -84,6 +92,21 @@ TOLD_TWICE = """
     FROM deliveries_delivery WHERE trigger = 'scheduled' AND created_at >= %(since)s
     GROUP BY event_id, subscription_id, recipient_id HAVING count(*) > 1
 """
+# Retention may have taken deliveries of replays that are no longer young.
+REPLAYED = f"""
+    SELECT 'replay', replay.id::text, says
+    FROM deliveries_replay AS replay LEFT JOIN (
+        SELECT replay_id, count(DISTINCT event_id) AS events, count(*) AS made,
+            count(DISTINCT (event_id, recipient_id)) AS told
+        FROM deliveries_delivery WHERE replay_id IS NOT NULL GROUP BY replay_id
+    ) AS made ON made.replay_id = replay.id
+    CROSS JOIN LATERAL (VALUES
+        (told < made.made, concat('tells ', made.made - told, ' of its events twice')),
+        (coalesce(events, 0) > queued OR (coalesce(events, 0) < queued AND created_at > now() - {YOUNG}),
+            concat('counts ', queued, ' events; there are ', coalesce(events, 0)))
+    ) AS rule (is_broken, says)
+    WHERE is_broken AND created_at >= %(since)s
+"""  # noqa: S608 - nothing from outside is in it
 NOT_TOLD = """
     SELECT 'event', event.id::text, concat('has no delivery to subscription ', subscription.id)
     FROM events_event AS event JOIN subscriptions_subscription AS subscription
@@ -126,7 +149,9 @@ COUNTERS = """
     ) AS highest USING (subscription_id)
     WHERE counter.last IS DISTINCT FROM greatest(highest.last, forgotten)
 """
-LEDGER = " UNION ALL ".join([DELIVERIES, COUNTED, TOLD_TWICE, NOT_TOLD, ATTEMPTS, NUMBERS, COUNTERS])
+LEDGER = " UNION ALL ".join(
+    [DELIVERIES, COUNTED, TOLD_TWICE, REPLAYED, NOT_TOLD, ATTEMPTS, NUMBERS, COUNTERS]
+)
 
 
 @dataclass(frozen=True, slots=True)

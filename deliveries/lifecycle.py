@@ -4,19 +4,20 @@ A change of a subscription's state locks its row FOR UPDATE: publishers, who loc
 Deliveries that a worker holds are left to it; settling looks at the subscription's state itself.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
-from django.db.models.functions import Lower
+from django.db.models import Case, DateTimeField, Q, UUIDField, Value, When
 
 from accounts.audit import picture, record
 from accounts.limits import check_room
-from deliveries.models import ConfirmationRequest, Delivery, DeliveryQuerySet, Trigger
+from deliveries.cases import close_outages
+from deliveries.digests import IS_AN_EMAIL, due_for, redate
+from deliveries.models import Delivery, DeliveryQuerySet, Notice, Replay, Trigger
+from deliveries.notices import add, not_pestered
 from deliveries.ordering import keys_of, let_next_go
 from deliveries.publishing import (
     checked,
@@ -28,19 +29,19 @@ from deliveries.publishing import (
 from deliveries.wakeup import wake
 from events.event_types import EVENT_TYPES
 from events.models import Event
-from subscriptions.models import EVERY_TYPE, Channel, Recipient, SigningSecret, Subscription
+from events.payloads import Payload
+from subscriptions.models import EVERY_TYPE, Channel, Recipient, SigningSecret, Subscription, Suppression
 
-STATE = ("status", "status_reason", "failing_since", "failure_count", "cooling_until")
+STATE = ("status", "status_reason", *Subscription.health)
 MOMENT = timedelta(microseconds=1)
-MOST_QUESTIONS = 5  # a day, whether an address may be sent the emails of one application
 
 
 class NotPossible(Exception):
     """What was asked for doesn't fit the state it finds; the text says why, and what to do instead."""
 
 
-def create_subscription(subscription: Subscription, emails: Iterable[str], now: datetime) -> str | None:
-    """Save a new subscription with its first signing secret, or its recipients; returns the secret.
+def create_subscription(subscription: Subscription, emails: Collection[str], now: datetime) -> str | None:
+    """Save a new subscription with its recipients, and a webhook's first signing secret; returns the secret.
 
     Raises LimitReached when the application has enough of them.
     """
@@ -49,9 +50,9 @@ def create_subscription(subscription: Subscription, emails: Iterable[str], now: 
         check_room(application, application.subscriptions.existing(), "MAX_SUBSCRIPTIONS")
         subscription.save(force_insert=True)
         secret = None
-        if subscription.channel == Channel.EMAIL:
+        if emails:
             set_recipients(subscription, emails, now)
-        else:
+        if subscription.channel == Channel.WEBHOOK:
             secret = SigningSecret.objects.create(subscription=subscription, created_at=now).secret
         record("subscription.created", subscription, after=picture(subscription))
         return secret
@@ -81,37 +82,35 @@ def rotate_secret(subscription: Subscription, overlap: timedelta, now: datetime)
 
 
 def set_recipients(subscription: Subscription, emails: Iterable[str], now: datetime) -> None:
-    """Make these the subscription's recipients. New ones are asked to confirm; dropped ones get nothing more.
+    """Make these the subscription's recipients; of a webhook, the one it falls back on.
 
-    Who unsubscribed, or was suppressed, stays so: only they themselves, or staff, can change that.
+    New ones are asked to confirm; dropped ones get nothing more. Who unsubscribed, or was
+    suppressed, stays so: only they themselves, or staff, can change that.
     """
     wanted = {email.lower(): email for email in emails}
     with transaction.atomic():
         lock(subscription.id)
         known = {recipient.email.lower(): recipient for recipient in subscription.recipients.all()}
         remove([recipient for email, recipient in known.items() if email not in wanted], now)
+        suppressed = Suppression.objects.of(wanted)
         new = Recipient.objects.bulk_create(
-            Recipient(subscription=subscription, email=address, created_at=now)
+            Recipient(
+                subscription=subscription,
+                email=address,
+                status=first_status(email in suppressed),
+                created_at=now,
+            )
             for email, address in wanted.items()
             if email not in known
         )
         back = [known[email] for email in wanted if email in known and known[email].removed_at is not None]
         Recipient.objects.filter(pk__in=[recipient.pk for recipient in back]).update(removed_at=None)
-        unconfirmed = [recipient for recipient in back if recipient.status == Recipient.Status.UNCONFIRMED]
-        ask_to_confirm(not_pestered(subscription.application_id, [*new, *unconfirmed], now), now)
+        unconfirmed = [one for one in [*new, *back] if one.status == Recipient.Status.UNCONFIRMED]
+        add(not_pestered(questions(unconfirmed, now), now))
 
 
-def not_pestered(application_id: UUID, recipients: Sequence[Recipient], now: datetime) -> list[Recipient]:
-    """Without the addresses that this application has asked often enough in the last day; they stay unconfirmed."""
-    recent = Q(due_at__isnull=False) | Q(sent_at__gt=now - timedelta(days=1))
-    asked = ConfirmationRequest.objects.filter(recent, recipient__subscription__application=application_id)
-    emails = [recipient.email.lower() for recipient in recipients]
-    times = Counter(
-        asked.annotate(address=Lower("recipient__email"))
-        .filter(address__in=emails)
-        .values_list("address", flat=True)
-    )
-    return [one for one in recipients if times[one.email.lower()] < MOST_QUESTIONS]
+def first_status(is_suppressed: bool) -> Recipient.Status:
+    return Recipient.Status.SUPPRESSED if is_suppressed else Recipient.Status.UNCONFIRMED
 
 
 def remove(recipients: Sequence[Recipient], now: datetime) -> None:
@@ -122,16 +121,34 @@ def remove(recipients: Sequence[Recipient], now: datetime) -> None:
 
 def ask_to_confirm(recipients: Iterable[Recipient], now: datetime) -> None:
     """Send each recipient the email with the link that confirms the address."""
-    ConfirmationRequest.objects.bulk_create(
-        ConfirmationRequest(recipient=recipient, due_at=now) for recipient in recipients
-    )
-    wake([Channel.EMAIL])
+    add(questions(recipients, now))
+
+
+def questions(recipients: Iterable[Recipient], now: datetime) -> list[Notice]:
+    return [
+        Notice(
+            kind=Notice.Kind.CONFIRMATION,
+            application_id=recipient.application_id,
+            email=recipient.email,
+            recipient=recipient,
+            subscription_id=recipient.subscription_id,
+            due_at=now,
+            created_at=now,
+        )
+        for recipient in recipients
+    ]
 
 
 def confirm_recipient(recipient: Recipient, now: datetime) -> None:
-    """The recipient agrees (again, after an unsubscribe): what was held for them goes out."""
+    """The recipient agrees (again, after an unsubscribe): what was held for them goes out.
+
+    Not so when the address was suppressed meanwhile.
+    """
     with transaction.atomic():
         subscription = lock(recipient.subscription_id)
+        if Suppression.objects.of([recipient.email]):
+            Recipient.objects.filter(pk=recipient.pk).update(status=Recipient.Status.SUPPRESSED)
+            cancel_unfinished(Q(recipient=recipient), now)
         Recipient.objects.filter(pk=recipient.pk).exclude(status=Recipient.Status.SUPPRESSED).update(
             status=Recipient.Status.CONFIRMED, confirmed_at=now, unsubscribed_at=None
         )
@@ -149,6 +166,19 @@ def unsubscribe_recipient(recipient: Recipient, now: datetime) -> None:
         )
         cancel_unfinished(Q(recipient=recipient), now)
     recipient.refresh_from_db()
+
+
+def choose(recipient: Recipient, preferences: Mapping[str, Any], now: datetime) -> None:
+    """What the recipient wants from now on, and when. What waits follows: re-dated, or cancelled as of no interest."""
+    with transaction.atomic():
+        lock(recipient.subscription_id)
+        Recipient.objects.filter(pk=recipient.pk).update(**preferences)
+        recipient.refresh_from_db()
+        if recipient.types:
+            unwanted = Q(recipient=recipient) & ~Q(event_type__in=recipient.types) & ~Q(trigger=Trigger.TEST)
+            cancel_unfinished(unwanted, now)
+        redate(recipient, now)
+        wake([Channel.EMAIL])
 
 
 def lock(subscription_id: UUID) -> Subscription:
@@ -196,20 +226,41 @@ def resume(subscription: Subscription, now: datetime) -> Subscription:
         subscription = lock(subscription.id)
         before = picture(subscription)
         subscription.status, subscription.status_reason = Subscription.Status.ACTIVE, ""
-        subscription.failing_since = subscription.cooling_until = None
-        subscription.failure_count = 0
+        subscription.forget_failures()
         subscription.save(update_fields=[*STATE, "updated_at"])
         release(Q(subscription=subscription), now)
+        Replay.objects.running().filter(subscription=subscription).update(due_at=now)
+        close_outages(subscription, now)
         record("subscription.resumed", subscription, before, picture(subscription))
     return subscription
 
 
 def release(which: Q, now: datetime) -> None:
-    """Make held deliveries due, but for recipients who have not confirmed."""
+    """Make held deliveries due, but for recipients who have not confirmed. For those with a digest they gather.
+
+    What was claimed for an email stays in it: the mail server may have that already, and programs know it by its name.
+    """
     reachable = Q(recipient=None) | Q(recipient__status=Recipient.Status.CONFIRMED)
-    ids = Delivery.objects.held().filter(which & reachable).values("pk")
-    Delivery.objects.filter(pk__in=ids).update(status=Delivery.Status.PENDING, next_attempt_at=now)
+    held = Delivery.objects.held().filter(which & reachable)
+    emails = held.filter(IS_AN_EMAIL).values("pk")
+    Delivery.objects.filter(pk__in=emails).update(status=Delivery.Status.PENDING, next_attempt_at=now)
+    people = Recipient.objects.filter(pk__in=held.values("recipient")).with_a_rhythm()
+    dues = {person.id: due_for(person, Trigger.SCHEDULED, now) for person in people}
+    Delivery.objects.filter(pk__in=held.values("pk")).update(
+        status=Delivery.Status.PENDING,
+        next_attempt_at=each_recipients({id: at for id, (at, _) in dues.items()}, now),
+        digest=each_recipients({id: digest for id, (_, digest) in dues.items()}, None),
+    )
     wake([Channel.WEBHOOK, Channel.EMAIL])
+
+
+def each_recipients(values: Mapping[UUID, Any], others: Any) -> Case | Value:
+    """In an UPDATE of deliveries, the value of each one's recipient."""
+    field = DateTimeField() if others else UUIDField()
+    if not values:
+        return Value(others, output_field=field)
+    whens = [When(recipient=id, then=Value(value, output_field=field)) for id, value in values.items()]
+    return Case(*whens, default=Value(others, output_field=field))
 
 
 def delete_subscription(subscription: Subscription, now: datetime) -> None:
@@ -218,6 +269,7 @@ def delete_subscription(subscription: Subscription, now: datetime) -> None:
         locked = lock(subscription.id)
         locked.deleted_at = now
         locked.save(update_fields=["deleted_at", "updated_at"])
+        Replay.objects.filter(subscription=locked).end(Replay.Status.CANCELLED, now)
         cancel_unfinished(Q(subscription=locked), now)
         left_to_workers = Delivery.objects.filter(subscription=locked, position__isnull=False).unfinished()
         let_next_go(keys_of(left_to_workers))
@@ -252,10 +304,16 @@ def retry(delivery: Delivery, now: datetime) -> Delivery:
         before = picture(locked)
         locked.status = Delivery.Status.PENDING
         locked.retry_requested = True
-        locked.next_attempt_at = first_in_line(subscription, now) if subscription.failing_since else now
+        is_behind_failing = subscription.failing_since is not None and not locked.elsewhere
+        locked.next_attempt_at = first_in_line(subscription, now) if is_behind_failing else now
+        if locked.recipient:
+            locked.next_attempt_at = locked.recipient.rhythm.awake(now)
+        locked.digest = None  # an email of its own
         locked.finished_at = None
         locked.behind = False  # it may be the first of its key now; if it is not, the next claim says so
-        locked.save(update_fields=["status", "retry_requested", "next_attempt_at", "finished_at", "behind"])
+        locked.save(
+            update_fields=["status", "retry_requested", "next_attempt_at", "finished_at", "behind", "digest"]
+        )
         wake([locked.channel])
         record("delivery.retried", locked, before, picture(locked))
     return locked
@@ -354,8 +412,9 @@ def replay(event: Event, subscription_ids: Sequence[UUID] | None, now: datetime)
 def replay_targets(event: Event, subscription_ids: Sequence[UUID] | None) -> list[Subscription]:
     own = Subscription.objects.filter(application_id=event.application_id)
     if subscription_ids is None:
-        matching = own.matching([event.type]).values_list("id", flat=True)
-        return [subscription for subscription in lock_shared(list(matching)) if subscription.is_active]
+        locked = lock_shared(list(own.matching([event.type]).values_list("id", flat=True)))
+        payload = Payload(event.payload)
+        return [one for one in locked if one.is_active and one.wants(event.type, payload)]
     return lock_shared(list(own.filter(id__in=subscription_ids).values_list("id", flat=True)))
 
 

@@ -1,9 +1,12 @@
 """Telling them: the duty to tell, each try of it, and the pulse of those who do."""
 
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models.functions import Lower
 from django.utils import timezone
 
 from accounts.ids import uuid7
@@ -23,6 +26,95 @@ class Trigger(models.TextChoices):
     MANUAL = "manual"
     REPLAY = "replay"
     TEST = "test"
+
+
+class ReplayQuerySet(models.QuerySet["Replay"]):
+    def running(self) -> "ReplayQuerySet":
+        return self.filter(status=Replay.Status.RUNNING)
+
+    def due(self, now: datetime) -> "ReplayQuerySet":
+        """Those of which a step is to be made, the longest waiting first."""
+        return self.filter(due_at__lte=now).order_by("due_at")
+
+    def end(self, status: str, now: datetime) -> int:
+        return self.running().update(status=status, due_at=None, finished_at=now)
+
+
+class Replay(models.Model):
+    """The job to tell a subscription again of what was published in a span of time (replaying.py).
+
+    It goes from event to event, the oldest first; `cursor` is the last one that it has looked at. While `matched` is
+    not known it counts, and `count_cursor` and `counted` say how far it is.
+    """
+
+    class Only(models.TextChoices):
+        FAILED = "failed"
+        MISSED = "missed"
+        ALL = "all"
+
+    class Status(models.TextChoices):
+        RUNNING = "running"
+        COMPLETED = "completed"
+        CANCELLED = "cancelled"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    application = models.ForeignKey(Application, models.PROTECT, related_name="+", db_index=False)
+    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="replays", db_index=False)
+    since = models.DateTimeField()
+    until = models.DateTimeField()
+    types = ArrayField(
+        models.CharField(max_length=100), blank=True, help_text="Empty: all that the subscription wants."
+    )
+    only = models.CharField(max_length=6, choices=Only.choices)
+    url = models.URLField(
+        max_length=2048, blank=True, help_text="Where it is told instead; empty: to the subscription."
+    )
+    status = models.CharField(max_length=9, choices=Status.choices, default=Status.RUNNING)
+    matched = models.PositiveBigIntegerField(null=True, help_text="Events; empty while they are counted.")
+    queued = models.PositiveBigIntegerField(default=0, help_text="Events that have new deliveries by it.")
+    counted = models.PositiveBigIntegerField(default=0)
+    count_cursor = models.UUIDField()
+    cursor = models.UUIDField()
+    pace = models.PositiveSmallIntegerField(default=16, help_text="Deliveries that may wait at a time.")
+    paced_at = models.DateTimeField(null=True, help_text="When the last ones were added.")
+    due_at = models.DateTimeField(null=True, default=timezone.now)
+    created_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True)
+
+    audited = ("subscription_id", "since", "until", "types", "only", "url_without_query", "status")
+
+    objects = ReplayQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = [
+            models.Index(fields=["subscription", "-id"], name="replay_by_subscription"),
+            models.Index(fields=["due_at"], name="replay_due", condition=models.Q(due_at__isnull=False)),
+            models.Index(
+                fields=["finished_at"],
+                name="replay_finished",
+                condition=models.Q(finished_at__isnull=False),
+            ),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="replay_finished_when_not_running",
+                condition=models.Q(status="running", finished_at=None)
+                | (~models.Q(status="running") & models.Q(due_at=None, finished_at__isnull=False)),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"replay {self.id}"
+
+    @property
+    def url_without_query(self) -> str:
+        """Where it leads, without what may be a token."""
+        return urlsplit(self.url)._replace(query="", fragment="").geturl()
+
+    @property
+    def is_elsewhere(self) -> bool:
+        return bool(self.url)
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
@@ -71,8 +163,24 @@ class Delivery(models.Model):
         Recipient, models.PROTECT, null=True, blank=True, related_name="deliveries", db_index=False
     )
     channel = models.CharField(max_length=7, choices=Channel.choices)
+    event_type = models.CharField(max_length=100, editable=False, help_text="Its event's, for lists by type.")
     status = models.CharField(max_length=9, choices=Status.choices, default=Status.PENDING)
     trigger = models.CharField(max_length=9, choices=Trigger.choices, default=Trigger.SCHEDULED)
+    replay = models.ForeignKey(
+        Replay,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="deliveries",
+        db_index=False,
+        help_text="The job that made it.",
+    )
+    elsewhere = models.BooleanField(
+        default=False,
+        editable=False,
+        help_text="Goes to its replay's URL: the subscription's numbers, order and health know nothing of it.",
+    )
     retry_requested = models.BooleanField(default=False, help_text="A person asked for the next attempt.")
     sequence = models.PositiveBigIntegerField(
         null=True,
@@ -94,6 +202,12 @@ class Delivery(models.Model):
         default=False,
         editable=False,
         help_text="Not to be claimed before another with the same ordering key.",
+    )
+    digest = models.UUIDField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Deliveries with the same go out in one email (deliveries/digests.py); null: in one of its own.",
     )
     attempt_count = models.PositiveIntegerField(default=0)
     next_attempt_at = models.DateTimeField(null=True, blank=True)
@@ -135,18 +249,43 @@ class Delivery(models.Model):
                 name="delivery_unfinished",
                 condition=models.Q(status__in=["pending", "held"]),
             ),
+            models.Index(
+                fields=["digest"],
+                name="delivery_in_digest",
+                condition=models.Q(status="pending", digest__isnull=False),
+            ),
             models.Index(fields=["application", "-id"], name="delivery_by_application"),
             models.Index(
                 fields=["application", "status", "-id"],
                 name="delivery_by_status",
                 condition=~models.Q(status="succeeded"),
             ),
+            models.Index(fields=["application", "event_type", "-id"], name="delivery_by_type"),
+            models.Index(fields=["application", "channel", "-id"], name="delivery_by_channel"),
             models.Index(fields=["subscription", "-id"], name="delivery_by_subscription"),
+            models.Index(
+                fields=["status", "subscription", "-id"],
+                name="delivery_stopped",
+                condition=models.Q(status__in=["held", "failed", "cancelled"]),
+            ),
             models.Index(fields=["event", "-id"], name="delivery_by_event"),
             models.Index(
                 fields=["recipient"],
                 name="delivery_by_recipient",
                 condition=models.Q(recipient__isnull=False),
+            ),
+            models.Index(
+                fields=["replay"],
+                name="delivery_waiting_of_replay",
+                condition=models.Q(status="pending", attempt_count=0, replay__isnull=False),
+            ),
+            models.Index(
+                fields=["replay"], name="delivery_by_replay", condition=models.Q(replay__isnull=False)
+            ),
+            models.Index(
+                fields=["channel", "next_attempt_at"],
+                name="delivery_elsewhere_due",
+                condition=models.Q(status="pending", elsewhere=True),
             ),
         ]
         constraints = [
@@ -164,6 +303,11 @@ class Delivery(models.Model):
                 name="delivery_position_with_ordering_key",
                 condition=models.Q(ordering_key=None, position=None, behind=False)
                 | models.Q(ordering_key__isnull=False, position__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="delivery_elsewhere_by_replay",
+                condition=models.Q(elsewhere=False)
+                | models.Q(channel="webhook", replay__isnull=False, sequence=None, position=None),
             ),
         ]
 
@@ -263,24 +407,218 @@ class Attempt(models.Model):
         return f"attempt {self.number}: {self.outcome}"
 
 
-class ConfirmationRequest(models.Model):
-    """The duty to ask a recipient to confirm the address; the email lane does it, and tries again."""
+class MailEvent(models.Model):
+    """What became of an email after the mail server or provider had accepted it, as its webhooks tell.
+
+    Some tell of no delivery that is known here, only of an address. Without a foreign key in the database, for a
+    delivery goes with its partition; housekeeping deletes those that outlive theirs. `key` stands for what the
+    provider calls this event: told again, it is not new.
+    """
+
+    class Kind(models.TextChoices):
+        DELIVERED = "delivered"
+        DEFERRED = "deferred"
+        SOFT_BOUNCED = "soft_bounced"
+        BOUNCED = "bounced"
+        COMPLAINED = "complained"
+        UNSUBSCRIBED = "unsubscribed"
+        REJECTED = "rejected"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    recipient = models.ForeignKey(Recipient, models.CASCADE, related_name="confirmation_requests")
-    due_at = models.DateTimeField(null=True, default=timezone.now)
-    attempt_count = models.PositiveIntegerField(default=0)
-    sent_at = models.DateTimeField(null=True)
-    error = models.TextField(blank=True)
+    delivery = models.ForeignKey(
+        Delivery,
+        models.DO_NOTHING,
+        null=True,
+        blank=True,
+        related_name="mail_events",
+        db_constraint=False,
+        db_index=False,
+    )
+    email = models.EmailField(max_length=254, help_text="In lower case.")
+    kind = models.CharField(max_length=12, choices=Kind.choices)
+    at = models.DateTimeField()
+    description = models.CharField(max_length=500, blank=True)
+    provider = models.CharField(max_length=50)
+    key = models.CharField(max_length=64, unique=True, editable=False)
 
     class Meta:
         ordering = ("-id",)
         indexes = [
-            models.Index(fields=["due_at"], name="confirmation_due", condition=models.Q(due_at__isnull=False))
+            models.Index(
+                fields=["delivery", "at"],
+                name="mail_event_by_delivery",
+                condition=models.Q(delivery__isnull=False),
+            ),
+            models.Index(fields=["email", "-id"], name="mail_event_by_email"),
         ]
 
     def __str__(self) -> str:
-        return f"confirmation request to {self.recipient}"
+        return f"{self.kind}: {self.email}"
+
+
+class NoticeQuerySet(models.QuerySet["Notice"]):
+    def due(self, now: datetime) -> "NoticeQuerySet":
+        """Those whose next attempt should have begun, the longest waiting first."""
+        return self.filter(due_at__lte=now).order_by("due_at")
+
+
+class Notice(models.Model):
+    """The duty to send one person one email of the service's own; the email lane does it, and tries again.
+
+    Of a kind, an address gets one for an `occasion`, if there is one. `facts` are what the letter needs to know;
+    `error` is why the last attempt failed, or none was made.
+    """
+
+    class Kind(models.TextChoices):
+        CONFIRMATION = "confirmation"
+        FAILING = "failing"
+        DISABLING = "disabling"
+        DISABLED = "disabled"
+        GONE = "gone"
+        RECOVERED = "recovered"
+        SUMMARY = "summary"
+        FALLBACK = "fallback"
+        CASE_TAKEN = "case_taken"
+        CASE_HANDED_OVER = "case_handed_over"
+        CASE_DONE = "case_done"
+        CASE_UNHANDLED = "case_unhandled"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    kind = models.CharField(max_length=20, choices=Kind.choices)
+    application = models.ForeignKey(Application, models.CASCADE, related_name="notices", db_index=False)
+    email = models.EmailField(max_length=254)
+    recipient = models.ForeignKey(
+        Recipient, models.CASCADE, null=True, blank=True, related_name="notices", help_text="If it is to one."
+    )
+    subscription = models.ForeignKey(
+        Subscription, models.CASCADE, null=True, blank=True, related_name="notices"
+    )
+    occasion = models.CharField(max_length=100, blank=True)
+    facts = models.JSONField(default=dict)
+    due_at = models.DateTimeField(null=True, default=timezone.now)
+    attempt_count = models.PositiveIntegerField(default=0)
+    sent_at = models.DateTimeField(null=True)
+    error = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = NoticeQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = [
+            models.Index(fields=["due_at"], name="notice_due", condition=models.Q(due_at__isnull=False)),
+            models.Index(fields=["application", "kind", "-id"], name="notice_by_application"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                "application",
+                "kind",
+                "occasion",
+                Lower("email"),
+                name="notice_once_an_occasion",
+                condition=~models.Q(occasion=""),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} notice to {self.email}"
+
+
+class CaseQuerySet(models.QuerySet["Case"]):
+    def unfinished(self) -> "CaseQuerySet":
+        return self.exclude(state=Case.State.DONE)
+
+    def to_remind_of(self, now: datetime) -> "CaseQuerySet":
+        """Those that nobody has taken for a working day, the longest waiting first."""
+        return self.filter(state=Case.State.OPEN, remind_at__lte=now).order_by("remind_at")
+
+
+class Case(models.Model):
+    """Something that a person should handle, and who does (cases.py).
+
+    The id is that of its event, or is made from a subscription that was disabled and since when it had failed: there is
+    one for each of these. `facts` are what letters say of the latter. Without a foreign key to the event in the
+    database, for that goes with its partition; housekeeping deletes those that outlive theirs.
+    """
+
+    class State(models.TextChoices):
+        OPEN = "open"
+        TAKEN = "taken"
+        DONE = "done"
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    application = models.ForeignKey(Application, models.CASCADE, related_name="cases", db_index=False)
+    kind = models.CharField(max_length=100, help_text="The event's type, or the kind of the notice.")
+    event = models.ForeignKey(
+        Event,
+        models.DO_NOTHING,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    subscription = models.ForeignKey(
+        Subscription,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="cases",
+        help_text="That is disabled.",
+    )
+    facts = models.JSONField(default=dict)
+    state = models.CharField(max_length=5, choices=State.choices, default=State.OPEN)
+    taken_by = models.EmailField(max_length=254, blank=True)
+    taken_at = models.DateTimeField(null=True, blank=True)
+    outcome = models.CharField(max_length=500, blank=True)
+    done_at = models.DateTimeField(null=True, blank=True)
+    remind_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When it is to be told again if nobody has taken it; empty: not any more.",
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    audited = ("state", "taken_by")
+
+    objects = CaseQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        indexes = [
+            models.Index(fields=["-created_at", "-id"], name="case_by_time"),
+            models.Index(fields=["application", "-created_at"], name="case_by_application"),
+            models.Index(fields=["created_at"], name="case_unfinished", condition=~models.Q(state="done")),
+            models.Index(fields=["remind_at"], name="case_to_remind_of", condition=models.Q(state="open")),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="case_of_an_event_or_a_subscription",
+                condition=models.Q(event__isnull=False, subscription=None)
+                | models.Q(event=None, subscription__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="case_taken_and_done",
+                condition=models.Q(state="open", taken_at=None, taken_by="", done_at=None)
+                | models.Q(state="taken", taken_at__isnull=False, done_at=None)
+                | models.Q(state="done", done_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id}"
+
+    @property
+    def is_open(self) -> bool:
+        return self.state == self.State.OPEN
+
+    @property
+    def is_taken(self) -> bool:
+        return self.state == self.State.TAKEN
+
+    @property
+    def is_done(self) -> bool:
+        return self.state == self.State.DONE
 
 
 class Heartbeat(models.Model):

@@ -13,7 +13,6 @@ there before that one is finished.
 
 import hashlib
 import json
-import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from operator import attrgetter
@@ -25,11 +24,10 @@ from django.db import connection
 from deliveries.claiming import Claim, ClaimedDelivery
 from deliveries.models import Delivery
 from events.models import Event
-from events.pointers import steps
+from events.payloads import Payload
+from events.pointers import NOWHERE, value_at
 from subscriptions.models import Subscription
 
-ARRAY_INDEX = re.compile("0|[1-9][0-9]*", re.ASCII)
-NOWHERE = object()
 POSITIONS = "SELECT nextval('delivery_position') FROM generate_series(1, %s)"
 LET_NEXT_GO = """
 WITH next AS MATERIALIZED (
@@ -58,13 +56,22 @@ def put_in_order(deliveries: Iterable[Delivery]) -> None:
     The positions come from a sequence, so that what is published after an answer has a higher one than what was
     answered, whatever the clocks say.
     """
-    ordered = [delivery for delivery in deliveries if delivery.subscription.ordered]
+    ordered = [one for one in deliveries if one.subscription.ordered and not one.elsewhere]
     if not ordered:
         return
     values = Values()
     for delivery, position in zip(ordered, positions(len(ordered)), strict=True):
-        delivery.ordering_key = key_of(values.at(delivery.event, delivery.subscription))
+        if delivery.ordering_key is None:
+            delivery.ordering_key = key_of(values.at(delivery.event, delivery.subscription))
         delivery.position = position
+
+
+def give_key(delivery: Delivery, payload: Payload) -> Delivery:
+    """Its key, where one depends on the payload, which may have been looked into already."""
+    pointer = delivery.subscription.ordering_key
+    if delivery.subscription.ordered and pointer:
+        delivery.ordering_key = key_of(value_at(pointer, payload.value))
+    return delivery
 
 
 def positions(count: int) -> list[int]:
@@ -86,18 +93,6 @@ class Values:
         if event.id not in self.parsed:
             self.parsed = {event.id: event.payload_json}  # deliveries of one event stand together
         return value_at(subscription.ordering_key, self.parsed[event.id])
-
-
-def value_at(pointer: str, document: Any) -> Any:
-    """What a JSON pointer (RFC 6901) points to, or NOWHERE."""
-    for step in steps(pointer):
-        if isinstance(document, dict):
-            document = document.get(step, NOWHERE)
-        elif isinstance(document, list) and ARRAY_INDEX.fullmatch(step) and int(step) < len(document):
-            document = document[int(step)]
-        else:
-            return NOWHERE
-    return document
 
 
 def key_of(value: Any) -> str:

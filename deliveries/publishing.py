@@ -13,14 +13,17 @@ from django.utils import timezone
 
 from accounts.audit import acting_key
 from accounts.models import Application
+from deliveries.cases import open_cases
+from deliveries.digests import due_for
 from deliveries.models import Delivery, Trigger
-from deliveries.ordering import put_in_order
+from deliveries.ordering import give_key, put_in_order
 from deliveries.wakeup import wake
+from deliveries.writing import save_new
 from events.event_types import EVENT_TYPES
 from events.idempotency import KEPT_FOR
 from events.models import Event, IdempotencyKey
-from events.payloads import PayloadRefused, encode
-from subscriptions.models import Channel, Recipient, Subscription
+from events.payloads import Payload, PayloadRefused, encode
+from subscriptions.models import EVERY_TYPE, Channel, Recipient, Subscription
 
 
 class UnknownEventType(ValueError):
@@ -102,7 +105,7 @@ def publish_many(changes: Sequence[Change], now: datetime) -> list[Published]:
         published = reserve_keys(changes, prepared)
         events = [one.event for one in published if not one.replayed]
         deliveries = fan_out(events, now)
-        Event.objects.bulk_create(events)
+        save_new(events)
         create_deliveries(deliveries)
     return published
 
@@ -198,13 +201,8 @@ def fan_out(events: Sequence[Event], now: datetime) -> list[Delivery]:
     for application_id, its_events in by_application.items():
         subscriptions = lock_matching(application_id, {event.type for event in its_events})
         recipients = recipients_of(subscriptions)
-        deliveries += [
-            delivery
-            for event in its_events
-            for subscription in subscriptions
-            if subscription.wants(event.type)
-            for delivery in new_deliveries(event, subscription, recipients, Trigger.SCHEDULED, now)
-        ]
+        for event in its_events:
+            deliveries += first_deliveries(event, subscriptions, recipients, now)
     for delivery in deliveries:
         delivery.event.delivery_count += 1
     return deliveries
@@ -216,16 +214,15 @@ def lock_matching(application_id: UUID, types: Iterable[str]) -> list[Subscripti
     The lock shares with other publishers and waits for a pause, a resume or a deletion under way (they lock
     FOR UPDATE), so that no delivery is pending for a paused subscription, or held for a resumed one.
     """
-    ids = list(
-        Subscription.objects.filter(application_id=application_id)
-        .matching(types)
-        .order_by("id")
-        .values_list("id", flat=True)
-    )
-    return lock_shared(ids)
+    wanted = [EVERY_TYPE, *types]  # as `SubscriptionQuerySet.matching`, in one round trip
+    return lock_shared_where("application_id = %s AND event_types && %s::varchar[]", [application_id, wanted])
 
 
 def lock_shared(ids: Sequence[UUID]) -> list[Subscription]:
+    return lock_shared_where("id = ANY(%s)", [list(ids)])
+
+
+def lock_shared_where(condition: str, parameters: list[Any]) -> list[Subscription]:
     """Without the headers: decrypting them takes time, and a key that went missing must not stop publishers."""
     table = Subscription._meta.db_table
     columns = ", ".join(
@@ -233,20 +230,41 @@ def lock_shared(ids: Sequence[UUID]) -> list[Subscription]:
     )
     return list(
         Subscription.objects.raw(
-            f"SELECT {columns} FROM {table} WHERE id = ANY(%s) AND deleted_at IS NULL ORDER BY id FOR KEY SHARE",  # noqa: S608
-            [list(ids)],
+            f"SELECT {columns} FROM {table} WHERE {condition} AND deleted_at IS NULL ORDER BY id FOR KEY SHARE",  # noqa: S608
+            parameters,
         )
     )
 
 
 def recipients_of(subscriptions: Iterable[Subscription]) -> dict[UUID, list[Recipient]]:
     """For each email subscription the recipients for whom events are kept."""
-    found = defaultdict(list)
     ids = [subscription.id for subscription in subscriptions if subscription.channel == Channel.EMAIL]
-    for recipient in Recipient.objects.filter(subscription__in=ids) if ids else []:
+    return by_subscription(Recipient.objects.filter(subscription__in=ids) if ids else [])
+
+
+def by_subscription(recipients: Iterable[Recipient]) -> dict[UUID, list[Recipient]]:
+    """Without those who want no email."""
+    found = defaultdict(list)
+    for recipient in recipients:
         if recipient.wants_email:
             found[recipient.subscription_id].append(recipient)
     return found
+
+
+def first_deliveries(
+    event: Event,
+    subscriptions: Iterable[Subscription],
+    recipients: dict[UUID, list[Recipient]],
+    now: datetime,
+) -> list[Delivery]:
+    """The unsaved deliveries of a new event to those of the subscriptions that want it."""
+    payload = Payload(event.payload)
+    return [
+        give_key(delivery, payload)
+        for subscription in subscriptions
+        if subscription.wants(event.type, payload)
+        for delivery in new_deliveries(event, subscription, recipients, Trigger.SCHEDULED, now)
+    ]
 
 
 def new_deliveries(
@@ -257,34 +275,49 @@ def new_deliveries(
     now: datetime,
 ) -> list[Delivery]:
     """The unsaved deliveries of one event to one subscription: one, or one for each recipient."""
-    people: list[Recipient | None] = (
-        list(recipients.get(subscription.id, [])) if subscription.channel == Channel.EMAIL else [None]
-    )
+    people: list[Recipient | None] = [None]
+    if subscription.channel == Channel.EMAIL:
+        known = recipients.get(subscription.id, [])
+        people = [one for one in known if trigger == Trigger.TEST or one.wants(event.type)]
     return [new_delivery(event, subscription, person, trigger, now) for person in people]
 
 
 def new_delivery(
     event: Event, subscription: Subscription, recipient: Recipient | None, trigger: Trigger, now: datetime
 ) -> Delivery:
-    """Due now; held while its subscription is not active or its recipient has not confirmed."""
-    confirmed = recipient is None or recipient.status == Recipient.Status.CONFIRMED
-    due = subscription.is_active and confirmed
+    """Due now, or with a digest, unless something holds it."""
+    due = held_by(subscription, recipient) is None
+    at, digest = due_for(recipient, trigger, now)
     return Delivery(
         application_id=event.application_id,
         event=event,
         subscription=subscription,
         recipient=recipient,
         channel=subscription.channel,
+        event_type=event.type,
         status=Delivery.Status.PENDING if due else Delivery.Status.HELD,
         trigger=trigger,
-        next_attempt_at=now if due else None,
+        next_attempt_at=at if due else None,
+        digest=digest if due else None,
         created_at=now,
     )
+
+
+def held_by(subscription: Subscription, recipient: Recipient | None) -> str | None:
+    """The state that holds deliveries: that of a subscription that is not active, or of a recipient who has not
+    confirmed; None if nothing does.
+    """
+    if not subscription.is_active:
+        return subscription.status
+    if recipient is not None and recipient.status != Recipient.Status.CONFIRMED:
+        return recipient.status
+    return None
 
 
 def create_deliveries(deliveries: list[Delivery]) -> list[Delivery]:
     """Save new deliveries, which stand in the order of publishing, and wake those who send them."""
     put_in_order(deliveries)
-    created = Delivery.objects.bulk_create(deliveries, batch_size=5000)
-    wake({delivery.channel for delivery in created if delivery.status == Delivery.Status.PENDING})
-    return created
+    save_new(deliveries)
+    open_cases(deliveries)
+    wake({delivery.channel for delivery in deliveries if delivery.status == Delivery.Status.PENDING})
+    return deliveries

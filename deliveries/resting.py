@@ -34,6 +34,11 @@ SELECT min(first.next_attempt_at) FROM waiting CROSS JOIN LATERAL (
     ORDER BY next_attempt_at LIMIT 1
 ) AS first
 WHERE waiting.id <> ALL(%(resting)s)
+UNION ALL (
+    SELECT next_attempt_at FROM deliveries_delivery
+    WHERE status = 'pending' AND elsewhere AND channel = %(lane)s AND {IDLE}
+    ORDER BY next_attempt_at LIMIT 1
+)
 """  # noqa: S608 - nothing from outside is in it
 
 
@@ -51,7 +56,7 @@ def resting(now: datetime) -> dict[UUID, datetime]:
 
 
 def next_due_beside(resting: Collection[UUID], lane: str, now: datetime) -> datetime | None:
-    """When the next attempt of any other subscription should begin."""
+    """When the next attempt of any other subscription should begin, or of a replay that goes elsewhere."""
     with connection.cursor() as cursor:
         parameters: dict[str, Any] = {
             "now": now,
@@ -60,5 +65,4 @@ def next_due_beside(resting: Collection[UUID], lane: str, now: datetime) -> date
             "resting": list(resting),
         }
         cursor.execute(NEXT_DUE, parameters)
-        row: tuple[datetime | None] = cursor.fetchone()
-    return row[0]
+        return min((at for (at,) in cursor.fetchall() if at), default=None)

@@ -14,6 +14,9 @@ from django.db import DataError, connection, transaction
 from accounts.ids import uuid7
 from deliveries.channels import Report, Timings
 from deliveries.claiming import Claim
+from deliveries.digests import digest_at
+from deliveries.failing import tell_gone, tell_recovered
+from deliveries.fallback import tell_failed
 from deliveries.lifecycle import hold_all, mark
 from deliveries.models import Attempt, Delivery, Trigger
 from deliveries.ordering import keys_of, let_next_go
@@ -35,6 +38,7 @@ SETTLED = {
     "leased_until": "timestamptz",
     "lease_id": "uuid",
     "finished_at": "timestamptz",
+    "digest": "uuid",
 }
 SUCCEED = """
 UPDATE deliveries_delivery AS delivery
@@ -63,6 +67,7 @@ WITH unsent AS (
 UPDATE deliveries_delivery SET leased_until = NULL, lease_id = NULL
 WHERE id = ANY(%(ids)s::uuid[]) AND id IN (SELECT id FROM unsent)
 """
+POSTPONED = UNSENT.replace("SET", "SET next_attempt_at = %(at)s,")
 HISTORY = """
 COPY deliveries_attempt (id, delivery_id, number, trigger, started_at, duration_ms, timings, outcome, status_code,
     request_headers, response_headers, response_body, response_truncated, error, remote_ip) FROM STDIN
@@ -82,9 +87,20 @@ class Tried:
     attempt_id: UUID = field(default_factory=uuid7)
 
     @property
+    def says_of_receiver(self) -> bool:
+        """Whether it tells how the subscription's own receiver is; what went elsewhere does not."""
+        return self.claim.delivery.detour is None
+
+    @property
     def is_plain(self) -> bool:
         """Whether nothing but the delivery itself changes by it."""
-        return self.report.succeeded and not self.claim.is_probe
+        return self.report.succeeded and not (self.claim.is_probe or self.claim.is_awaited)
+
+    @property
+    def each(self) -> list["Tried"]:
+        """Of a digest, the attempt of every delivery in it."""
+        others = [Tried(claim, self.report, self.started_at, self.duration) for claim in self.claim.others]
+        return [self, *others]
 
 
 def next_wait(
@@ -136,7 +152,9 @@ def settle_together(tried: Sequence[Tried], now: datetime) -> None:
     """Plain successes, which nearly all are, without a look at their rows; all of them with one, if that fails."""
     plain = [one for one in tried if one.is_plain]
     others = [one for one in tried if not one.is_plain]
-    healthy = {one.claim.delivery.subscription_id for one in tried if one.report.succeeded}
+    healthy = {
+        one.claim.delivery.subscription_id for one in tried if one.report.succeeded and one.says_of_receiver
+    }
     try:
         with transaction.atomic():
             subscriptions = lock_affected(tried)
@@ -189,8 +207,13 @@ def look_and_settle(
             conclude(delivery, one, subscriptions, now)
     insert_attempts(attempts)
     write(deliveries.values())
+    failed = [one.claim.delivery for one in tried if deliveries[one.claim.delivery.id].has_failed]
+    tell_failed(failed, subscriptions, now)
     note_health(tried, subscriptions, healthy, now)
-    for gone in {one.claim.delivery.subscription_id for one in tried if one.report.gone}:
+    gone_ids = {
+        one.claim.delivery.subscription_id for one in tried if one.report.gone and one.says_of_receiver
+    }
+    for gone in gone_ids:
         disable_gone(subscriptions[gone], now)
 
 
@@ -209,10 +232,13 @@ def disable_gone(locked: Subscription, now: datetime) -> None:
     What they add meanwhile, and what is beyond the first of a long backlog, is held when it is claimed.
     """
     if locked.deleted_at is None:
+        is_news = locked.status != Subscription.Status.DISABLED
         reason = "The receiver answered 410 Gone: it wants no more notifications."
         mark(locked, Subscription.Status.DISABLED, reason)
         waiting = Delivery.objects.filter(subscription=locked).pending().idle(now)
         hold_all(Delivery.objects.filter(id__in=list(waiting.values_list("id", flat=True)[:MOST_HELD])))
+        if is_news:
+            tell_gone(locked, now)
 
 
 @dataclass(slots=True)
@@ -227,7 +253,12 @@ class LockedDelivery:
     leased_until: datetime | None
     lease_id: UUID | None
     finished_at: datetime | None
+    digest: UUID | None
     recipient: Recipient | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        return self.status == Delivery.Status.FAILED
 
 
 def write(deliveries: Collection[LockedDelivery]) -> None:
@@ -321,13 +352,28 @@ def put_back(delivery: LockedDelivery, subscription: Subscription, at: datetime,
         finish(delivery, Delivery.Status.CANCELLED, now)
     elif not subscription.is_active or (recipient and recipient.status != Recipient.Status.CONFIRMED):
         delivery.status, delivery.next_attempt_at = Delivery.Status.HELD, None
+    elif recipient is not None and recipient.rhythm.is_quiet(at):
+        wait_for_quiet_to_end(delivery, recipient, at)
+
+
+def wait_for_quiet_to_end(delivery: LockedDelivery, recipient: Recipient, at: datetime) -> None:
+    """What was never tried joins what else has gathered by then; a retry is the email that it was."""
+    delivery.next_attempt_at = recipient.rhythm.awake(at)
+    if delivery.digest is None and not delivery.attempt_count and not delivery.retry_requested:
+        delivery.digest = digest_at(recipient.id, delivery.next_attempt_at)
 
 
 def wait_after(delivery: LockedDelivery, one: Tried) -> timedelta | None:
     if one.report.permanent:
         return None
-    chance = random.random()  # noqa: S311 - spreads load, guards nothing
+    chance = chance_of(one.claim.delivery.digest, delivery.attempt_count)
     return next_wait(one.claim.delivery.schedule, delivery.attempt_count, one.report.retry_after, chance)
+
+
+def chance_of(digest: UUID | None, attempt: int) -> float:
+    """The same for all of a digest, which is tried again as a whole."""
+    chances = random.Random(f"{digest} {attempt}") if digest else random  # noqa: S311 - spreads load, guards nothing
+    return chances.random()
 
 
 def finish(delivery: LockedDelivery, status: str, now: datetime) -> None:
@@ -347,27 +393,24 @@ def note_health(
     changed: dict[UUID, Subscription] = {}
     for one in tried:
         subscription = subscriptions.get(one.claim.delivery.subscription_id)
-        if subscription is None or subscription.channel != Channel.WEBHOOK:
+        if subscription is None or subscription.channel != Channel.WEBHOOK or not one.says_of_receiver:
             continue
         if subscription.id not in healthy:
             note_failure(subscription, one, now)
             changed[subscription.id] = subscription
-        elif subscription.failing_since is not None:
-            recover(subscription)
+        elif subscription.failing_since is not None or subscription.told_failing_since is not None:
+            tell_recovered(subscription, now)
+            subscription.forget_failures()
             changed[subscription.id] = subscription
     for subscription in changed.values():
-        subscription.save(update_fields=["failing_since", "failure_count", "cooling_until"])
-
-
-def recover(subscription: Subscription) -> None:
-    subscription.failing_since = subscription.cooling_until = None
-    subscription.failure_count = 0
+        subscription.save(update_fields=[*Subscription.health, "told_failing_since"])
 
 
 def note_failure(subscription: Subscription, one: Tried, now: datetime) -> None:
     """After one that a person asked for, the others that they asked for follow at once."""
     subscription.failing_since = subscription.failing_since or one.started_at
     subscription.failure_count += 1
+    subscription.last_failed_at, subscription.last_error = one.started_at, one.report.error
     is_enough = subscription.failure_count >= FAILURES_BEFORE_COOLING
     if is_enough and one.claim.trigger != Trigger.MANUAL and not subscription.is_cooling(now):
         chance = random.random()  # noqa: S311 - spreads load, guards nothing
@@ -385,6 +428,7 @@ def hold(claims: Sequence[Claim], now: datetime) -> None:
 
     Subscriptions and recipients are looked at again under lock: a resume may have come in between.
     """
+    claims = each_of(claims)
     with transaction.atomic():
         subscriptions = lock_subscriptions({claim.delivery.subscription_id for claim in claims})
         deliveries = lock_deliveries(claims)
@@ -398,6 +442,20 @@ def hold(claims: Sequence[Claim], now: datetime) -> None:
 
 def put_back_unsent(claims: Sequence[Claim]) -> None:
     """Let others have what was claimed and not sent: due as before, at no cost."""
-    ids, leases = array(one.delivery.id for one in claims), array(one.lease_id for one in claims)
     with connection.cursor() as cursor:
-        cursor.execute(UNSENT, {"ids": ids, "leases": leases})
+        cursor.execute(UNSENT, held_by_us(claims))
+
+
+def postpone(claims: Sequence[Claim], at: datetime) -> None:
+    """Due again at `at`, which is soon, at no cost: what was claimed and is better sent a little later."""
+    with connection.cursor() as cursor:
+        cursor.execute(POSTPONED, {**held_by_us(claims), "at": at})
+
+
+def held_by_us(claims: Sequence[Claim]) -> dict[str, str]:
+    each = each_of(claims)
+    return {"ids": array(one.delivery.id for one in each), "leases": array(one.lease_id for one in each)}
+
+
+def each_of(claims: Sequence[Claim]) -> list[Claim]:
+    return [each for one in claims for each in one.each]

@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 from deliveries.models import Delivery
 from deliveries.ordering import EVERYTHING, first_unfinished
 from subscriptions.models import Recipient
+from subscriptions.rhythm import Frequency
 
 
 def why_waiting(delivery: Delivery, now: datetime) -> str | None:
-    """A plain sentence; None for what is finished, under way, or not due yet."""
+    """A plain sentence; None for what is finished, under way, or waits for its retry."""
     if delivery.status == Delivery.Status.HELD:
         return why_held(delivery)
     is_under_way = delivery.leased_until is not None and delivery.leased_until > now
@@ -30,6 +31,8 @@ def why_not_sent(delivery: Delivery, now: datetime) -> str | None:
     if (ahead := first_unfinished(delivery)) and ahead.pk != delivery.pk:
         return f"It waits behind delivery {ahead.pk}, which {condition(ahead, now)}, to keep the order{kept(delivery)}."
     subscription, at = delivery.subscription, delivery.next_attempt_at
+    if delivery.elsewhere:
+        return "It is due and next in line at its replay's URL." if at is not None and at <= now else None
     until = subscription.cooling_until
     if until is not None and subscription.is_cooling(now) and at is not None and at < until:
         if not subscription.failure_count:
@@ -39,12 +42,21 @@ def why_not_sent(delivery: Delivery, now: datetime) -> str | None:
             f"the next probe is at {moment(until)}."
         )
     if at is None or at > now:
-        return None
+        return why_gathering(delivery, delivery.recipient, at)
     if subscription.failing_since is not None:
         return "Its subscription is failing: one attempt at a time is made until one succeeds."
     if subscription.rate_limit:
         return f"Its subscription is limited to {subscription.rate_limit} a second."
     return "It is due and next in line: the attempts under way for a subscription and for a host are limited."
+
+
+def why_gathering(delivery: Delivery, recipient: Recipient | None, at: datetime | None) -> str | None:
+    """Of a first attempt that is not due yet. One that a person asked for waits for nothing but the quiet hours."""
+    if recipient is None or at is None or (delivery.attempt_count and not delivery.retry_requested):
+        return None
+    if delivery.digest is not None and recipient.frequency != Frequency.AT_ONCE:
+        return f"It gathers for the recipient's {recipient.frequency} digest, which goes out at {moment(at)}."
+    return f"The recipient wants no email in the quiet hours, which end at {moment(at)}."
 
 
 def moment(at: datetime) -> str:

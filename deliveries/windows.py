@@ -98,7 +98,7 @@ class Windows:
 
     def add(self, claims: Iterable[Claim]) -> None:
         for one in claims:
-            id = one.delivery.subscription_id
+            id = one.way
             self.queues.setdefault(id, deque()).append(one)
             self.waiting += 1
             if one.is_probe:
@@ -161,7 +161,7 @@ class Windows:
 
     def back(self, one: Claim, succeeded: bool) -> None:
         """An attempt has come to its end."""
-        id = one.delivery.subscription_id
+        id = one.way
         self.came_back(one)
         if len(sizes) > MOST_REMEMBERED:
             sizes.clear()
@@ -170,7 +170,7 @@ class Windows:
 
     def came_back(self, one: Claim) -> None:
         """It is in flight no more."""
-        id = one.delivery.subscription_id
+        id = one.way
         self.in_flight[id] -= 1
         if self.in_flight[id] <= 0:
             del self.in_flight[id]

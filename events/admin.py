@@ -1,8 +1,9 @@
 """The operators' pages of events: to look at, since an event never changes."""
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 
 from accounts.admin_columns import NOTHING, column, identity, link, moment, text_document, yes_no
 from accounts.admin_lists import ChosenFilter, CreatedFilter
@@ -52,6 +53,9 @@ class EventAdmin(ReadOnlyAdmin):
     search_texts = ("type", "application__name__icontains")
     search_help_text = "An id of an event or an application, a type, or a part of an application's name."
     roads = {"Deliveries": ("deliveries_delivery", "event__id__exact")}
+
+    def roads_from(self, row: Model) -> dict[str, str]:
+        return {**super().roads_from(row), "Email": f"{reverse('admin:email')}?event={row.pk}"}
 
     @admin.display(description="published by")
     def publisher(self, event: Event) -> str:

@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from django.conf import settings
@@ -23,6 +24,17 @@ class PayloadRefused(ValueError):
     def __init__(self, errors: list[PayloadError]) -> None:
         super().__init__("; ".join(f"{error.pointer or 'payload'}: {error.detail}" for error in errors))
         self.errors = errors
+
+
+class Payload:
+    """A payload that is JSON text: parsed when it is first looked into, and once."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def value(self) -> Any:
+        return json.loads(self.text)
 
 
 def encode(payload: Any) -> str:

@@ -105,6 +105,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
         "channel",
         "url",
         column("event_types", lines),
+        column("filter", json_document),
         "description",
         column("metadata", json_document),
         "header_names",
@@ -112,6 +113,8 @@ class SubscriptionAdmin(ReadOnlyAdmin):
         column("rate_limit", plain, "limit, in deliveries a second"),
         column("ordered", yes_no, "in order"),
         column("ordering_key", plain, "of those with the same"),
+        column("fallback_types", lines, "told by email when it fails"),
+        column("fallback_after", plain, "or takes longer than"),
         column("created_at", moment, "created"),
         column("updated_at", moment, "updated"),
         column("deleted_at", moment, "deleted"),
@@ -138,7 +141,9 @@ class SubscriptionAdmin(ReadOnlyAdmin):
         return lines(list(subscription.headers))
 
     def get_inlines(self, request: HttpRequest, obj: Subscription | None) -> list[type[InlineModelAdmin]]:
-        return [RecipientInline if obj and obj.channel == Channel.EMAIL else SecretInline]
+        if obj and obj.channel == Channel.EMAIL:
+            return [RecipientInline]
+        return [SecretInline, RecipientInline] if obj and obj.recipients.exists() else [SecretInline]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
         return super().get_queryset(request).defer("encrypted_headers")
@@ -179,7 +184,7 @@ class RecipientAdmin(ReadOnlyAdmin):
     search_help_text = "A part of the address or of the subscription's description, or an id."
     roads = {
         "Deliveries": ("deliveries_delivery", "recipient__id__exact"),
-        "Confirmation requests": ("deliveries_confirmationrequest", "recipient__id__exact"),
+        "Notices": ("deliveries_notice", "recipient__id__exact"),
     }
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Recipient]:

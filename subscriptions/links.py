@@ -1,12 +1,13 @@
 """The links in emails: signed, so that whoever holds one may do what it is for, to one recipient, and nothing else."""
 
 from datetime import timedelta
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from django.conf import settings
 from django.core.signing import BadSignature, SignatureExpired, Signer, TimestampSigner
 
 CONFIRM_WITHIN = timedelta(days=30)
+HANDLE_WITHIN = timedelta(days=90)
 
 
 class BrokenLink(Exception):
@@ -25,6 +26,14 @@ def unsubscribe_signer() -> Signer:
     return Signer(salt="recipients.unsubscribe", sep=".")
 
 
+def preferences_signer() -> Signer:
+    return Signer(salt="recipients.preferences", sep=".")
+
+
+def case_signer() -> TimestampSigner:
+    return TimestampSigner(salt="cases", sep=".")
+
+
 def confirm_link(recipient_id: UUID) -> str:
     """Where the recipient confirms the address, within 30 days from now."""
     return link("confirm", confirm_signer().sign(recipient_id.hex))
@@ -33,6 +42,40 @@ def confirm_link(recipient_id: UUID) -> str:
 def unsubscribe_link(recipient_id: UUID) -> str:
     """Where the recipient ends the emails. It works for ever: so do the emails in which it stands."""
     return link("unsubscribe", unsubscribe_signer().sign(recipient_id.hex))
+
+
+def preferences_link(recipient_id: UUID) -> str:
+    """Where the recipient chooses what to get, and when. It works for ever: it can do less than unsubscribe can."""
+    return link("preferences", preferences_signer().sign(recipient_id.hex))
+
+
+def case_link(case_id: UUID, person_id: UUID) -> str:
+    """Where this person says that they handle it, within 90 days from now."""
+    return f"{settings.PUBLIC_URL}/cases/{case_signer().sign(case_id.hex + person_id.hex)}"
+
+
+def contact_id(case_id: UUID, email: str) -> UUID:
+    """What a link to a case names a contact of the application by, who is no recipient."""
+    return uuid5(case_id, email.lower())
+
+
+def summary_signer() -> Signer:
+    return Signer(salt="contacts.summary", sep=".")
+
+
+def summary_link(application_id: UUID, email: str) -> str:
+    """Where a contact of the application ends the weekly summary. It works for ever, as unsubscribing does."""
+    token = summary_signer().sign(application_id.hex + contact_id(application_id, email).hex)
+    return f"{settings.PUBLIC_URL}/contacts/summary/{token}"
+
+
+def application_and_contact(token: str) -> tuple[UUID, UUID]:
+    """Of which application, and which of its contacts, a summary's link is. Raises BrokenLink."""
+    try:
+        ids = summary_signer().unsign(token)
+        return UUID(hex=ids[:32]), UUID(hex=ids[32:])
+    except (BadSignature, ValueError):
+        raise BrokenLink from None
 
 
 def link(purpose: str, token: str) -> str:
@@ -51,7 +94,27 @@ def recipient_to_confirm(token: str) -> UUID:
 
 def recipient_to_unsubscribe(token: str) -> UUID:
     """Whom the token of an unsubscribe link is for. Raises BrokenLink."""
+    return unsigned(unsubscribe_signer(), token)
+
+
+def recipient_who_chooses(token: str) -> UUID:
+    """Whom the token of a link to the preferences is for. Raises BrokenLink."""
+    return unsigned(preferences_signer(), token)
+
+
+def case_and_person(token: str) -> tuple[UUID, UUID]:
+    """What is to be handled, and who has the link. Raises BrokenLink or ExpiredLink."""
     try:
-        return UUID(hex=unsubscribe_signer().unsign(token))
+        ids = case_signer().unsign(token, max_age=HANDLE_WITHIN)
+        return UUID(hex=ids[:32]), UUID(hex=ids[32:])
+    except SignatureExpired:
+        raise ExpiredLink from None
+    except (BadSignature, ValueError):
+        raise BrokenLink from None
+
+
+def unsigned(signer: Signer, token: str) -> UUID:
+    try:
+        return UUID(hex=signer.unsign(token))
     except (BadSignature, ValueError):
         raise BrokenLink from None

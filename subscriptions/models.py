@@ -13,15 +13,19 @@ from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 from accounts.ids import uuid7
 from accounts.models import Application
+from events.payloads import Payload
+from events.pointers import LONGEST_POINTER
 from subscriptions.encryption import EncryptedTextField
+from subscriptions.filters import Conditions, conditions_of, unmet
+from subscriptions.rhythm import Frequency, Rhythm
 
 EVERY_TYPE = "*"
 HIGHEST_RATE = 1000  # deliveries a second that a subscription can be limited to
 LONGEST_COOLING = timedelta(minutes=5)
-LONGEST_POINTER = 500  # characters
 
 
 class Channel(models.TextChoices):
@@ -61,6 +65,11 @@ class Subscription(models.Model):
     channel = models.CharField(max_length=7, choices=Channel.choices)
     url = models.URLField(max_length=2048, blank=True)
     event_types = ArrayField(models.CharField(max_length=100))
+    filter = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="JSON pointers into the payload, each with the values allowed there.",
+    )
     description = models.CharField(max_length=500, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
     encrypted_headers = EncryptedTextField(default="{}", editable=False)
@@ -92,14 +101,50 @@ class Subscription(models.Model):
     cooling_until = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="No attempt until then, and then one to find out."
     )
+    last_failed_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="The last failed attempt since the last success."
+    )
+    last_error = models.TextField(blank=True, editable=False, help_text="What that attempt came to.")
+    disable_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="When it is disabled unless an attempt succeeds; the application's contacts were told.",
+    )
+    told_failing_since = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Since when it was failing as its application's contacts were told; empty once it is over.",
+    )
+    fallback_types = ArrayField(
+        models.CharField(max_length=100),
+        null=True,
+        blank=True,
+        help_text="What its recipient is emailed about when the webhook fails or is late; empty: nobody is.",
+    )
+    fallback_after = models.DurationField(
+        null=True, blank=True, help_text="What takes longer to arrive is late; empty: nothing is."
+    )
+    fallback_looked_until = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="What was made before was looked at when it might have been late.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     audited = (
-        *("channel", "url_without_query", "recipient_emails", "event_types", "description"),
+        *("channel", "url_without_query", "recipient_emails", "event_types", "filter", "description"),
+        *("fallback_types", "fallback_after"),
         *("metadata_names", "header_names", "retry_schedule", "rate_limit", "ordered", "ordering_key"),
         *("status", "status_reason"),
+    )
+    health = (
+        *("failing_since", "failure_count", "cooling_until"),
+        *("last_failed_at", "last_error", "disable_at"),
     )
 
     objects = SubscriptionQuerySet.as_manager()
@@ -122,6 +167,11 @@ class Subscription(models.Model):
                 name="subscription_cooling",
                 condition=models.Q(cooling_until__isnull=False),
             ),
+            models.Index(
+                fields=["fallback_looked_until"],
+                name="subscription_late_fallback",
+                condition=models.Q(deleted_at=None, fallback_after__isnull=False),
+            ),
             GinIndex(fields=["event_types"], name="subscription_event_types"),
         ]
         constraints = [
@@ -142,6 +192,15 @@ class Subscription(models.Model):
                 name="subscription_ordered",
                 condition=models.Q(ordered=False, ordering_key="")
                 | models.Q(ordered=True, channel="webhook"),
+            ),
+            models.CheckConstraint(
+                name="subscription_fallback",
+                condition=models.Q(fallback_types=None, fallback_after=None, fallback_looked_until=None)
+                | models.Q(channel="webhook", fallback_types__len__gt=0)
+                & (
+                    models.Q(fallback_after=None, fallback_looked_until=None)
+                    | models.Q(fallback_after__isnull=False, fallback_looked_until__isnull=False)
+                ),
             ),
         ]
 
@@ -173,7 +232,7 @@ class Subscription(models.Model):
 
     @property
     def recipient_emails(self) -> list[str]:
-        if self.channel != Channel.EMAIL:
+        if self.channel != Channel.EMAIL and self.fallback_types is None:
             return []
         return sorted(self.recipients.filter(removed_at=None).values_list("email", flat=True))
 
@@ -181,8 +240,36 @@ class Subscription(models.Model):
     def is_active(self) -> bool:
         return self.status == self.Status.ACTIVE and self.deleted_at is None
 
-    def wants(self, event_type: str) -> bool:
+    def wants(self, event_type: str, payload: Payload) -> bool:
+        """Whether it is to be told of an event with this type and payload."""
+        return self.wants_type(event_type) and self.unmet_condition(payload) is None
+
+    def wants_type(self, event_type: str) -> bool:
         return EVERY_TYPE in self.event_types or event_type in self.event_types
+
+    def falls_back_on(self, event_type: str) -> bool:
+        """Whether its recipient is emailed about an event of this type that the webhook could not tell."""
+        return not {EVERY_TYPE, event_type}.isdisjoint(self.fallback_types or [])
+
+    @property
+    def emailed_types(self) -> list[str]:
+        """Of what its recipients may get emails; those of a webhook only when it fails or is late."""
+        if self.channel == Channel.EMAIL or EVERY_TYPE in (self.fallback_types or []):
+            return self.event_types
+        return self.fallback_types or []
+
+    def unmet_condition(self, payload: Payload) -> str | None:
+        """The first pointer of its filter that does not let the payload through. Without a filter nothing is parsed."""
+        return unmet(self.conditions, payload.value) if self.filter else None
+
+    @cached_property
+    def conditions(self) -> Conditions:
+        return conditions_of(self.filter)
+
+    def forget_failures(self) -> None:
+        """All of its `health` as if it had never failed."""
+        self.failing_since = self.cooling_until = self.last_failed_at = self.disable_at = None
+        self.failure_count, self.last_error = 0, ""
 
     def is_cooling(self, now: datetime) -> bool:
         """A longer pause than any that is made is from before the clock was put back."""
@@ -239,8 +326,17 @@ class SigningSecret(models.Model):
         return self.expires_at is None or self.expires_at > now
 
 
+class RecipientQuerySet(models.QuerySet["Recipient"]):
+    def with_a_rhythm(self) -> "RecipientQuerySet":
+        """Those who don't want everything at once."""
+        return self.exclude(frequency=Frequency.AT_ONCE, quiet_from=None)
+
+
 class Recipient(models.Model):
-    """One person of an email subscription. Confirms the address once before anything is sent to it."""
+    """One person of an email subscription, or the one on whom a webhook subscription falls back.
+
+    Confirms the address once before anything is sent to it.
+    """
 
     class Status(models.TextChoices):
         UNCONFIRMED = "unconfirmed"
@@ -256,12 +352,41 @@ class Recipient(models.Model):
     confirmed_at = models.DateTimeField(null=True, blank=True, editable=False)
     unsubscribed_at = models.DateTimeField(null=True, blank=True, editable=False)
     removed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    types = ArrayField(
+        models.CharField(max_length=100),
+        default=list,
+        blank=True,
+        help_text="Of the subscription's event types those that this person wants; empty: all.",
+    )
+    frequency = models.CharField(max_length=7, choices=Frequency.choices, default=Frequency.AT_ONCE)
+    digest_hour = models.PositiveSmallIntegerField(default=8, help_text="When a daily digest goes out.")
+    notes = models.BooleanField(
+        default=True, help_text="Is told when somebody handles what they were told of."
+    )
+    quiet_from = models.TimeField(null=True, blank=True, help_text="No email from then on.")
+    quiet_until = models.TimeField(null=True, blank=True)
+    timezone = models.CharField(max_length=64, default="UTC")
+    language = models.CharField(max_length=8, default="en")
+
+    objects = RecipientQuerySet.as_manager()
 
     class Meta:
         ordering = ("id",)
         constraints = [
-            models.UniqueConstraint("subscription", Lower("email"), name="recipient_once_a_subscription")
+            models.UniqueConstraint("subscription", Lower("email"), name="recipient_once_a_subscription"),
+            models.CheckConstraint(
+                name="recipient_digest_hour", condition=models.Q(digest_hour__range=(0, 23))
+            ),
+            models.CheckConstraint(
+                name="recipient_quiet_hours",
+                condition=models.Q(quiet_from=None, quiet_until=None)
+                | (
+                    models.Q(quiet_from__isnull=False, quiet_until__isnull=False)
+                    & ~models.Q(quiet_from=models.F("quiet_until"))
+                ),
+            ),
         ]
+        indexes = [models.Index(Lower("email"), name="recipient_by_email")]
 
     def __str__(self) -> str:
         return self.email
@@ -274,3 +399,53 @@ class Recipient(models.Model):
     def wants_email(self) -> bool:
         """Whether events are kept for this person: sent when confirmed, held until then."""
         return self.removed_at is None and self.status in (self.Status.CONFIRMED, self.Status.UNCONFIRMED)
+
+    @property
+    def rhythm(self) -> Rhythm:
+        return Rhythm(self.frequency, self.digest_hour, self.quiet_from, self.quiet_until, self.timezone)
+
+    def wants(self, event_type: str) -> bool:
+        return not self.types or event_type in self.types
+
+
+class SuppressionQuerySet(models.QuerySet["Suppression"]):
+    def standing(self) -> "SuppressionQuerySet":
+        return self.filter(lifted_at=None)
+
+    def of(self, emails: Iterable[str]) -> set[str]:
+        """Of these addresses, in lower case, those that get nothing."""
+        asked = {email.lower() for email in emails}
+        return set(self.standing().filter(email__in=asked).values_list("email", flat=True))
+
+
+class Suppression(models.Model):
+    """An address that nothing is sent to, whichever application asks: it does not exist, or who has it complained.
+
+    A lifted one stays as a row: that it was suppressed once is worth knowing.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    email = models.EmailField(max_length=254, unique=True, help_text="In lower case.")
+    reason = models.CharField(max_length=500)
+    source = models.CharField(max_length=50, help_text="Who said so.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    lifted_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    audited = ("email", "reason", "source", "lifted_at")
+
+    objects = SuppressionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = [
+            models.CheckConstraint(
+                name="suppression_email_in_lower_case", condition=models.Q(email=Lower("email"))
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+    @property
+    def is_standing(self) -> bool:
+        return self.lifted_at is None

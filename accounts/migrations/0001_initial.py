@@ -37,6 +37,40 @@ class Migration(migrations.Migration):
                         size=None,
                     ),
                 ),
+                (
+                    "reply_to",
+                    models.EmailField(
+                        blank=True,
+                        help_text="Whom answers to its emails go to; empty: to the sender of every email.",
+                        max_length=254,
+                    ),
+                ),
+                (
+                    "weekly_summary",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Each Monday, tell the contacts what became of the week's notifications.",
+                    ),
+                ),
+                (
+                    "summary_ended_by",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.EmailField(max_length=254),
+                        blank=True,
+                        default=list,
+                        editable=False,
+                        help_text="The contacts who have ended the summary for themselves, in lower case.",
+                        size=None,
+                    ),
+                ),
+                (
+                    "summarized_until",
+                    models.DateTimeField(
+                        editable=False,
+                        help_text="The end of the last week that was told of, or had nothing to tell.",
+                        null=True,
+                    ),
+                ),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
             ],
             options={
@@ -201,7 +235,12 @@ class Migration(migrations.Migration):
                 (
                     "actor_kind",
                     models.CharField(
-                        choices=[("staff", "Staff"), ("api_key", "API key"), ("command", "Command")],
+                        choices=[
+                            ("staff", "Staff"),
+                            ("api_key", "API key"),
+                            ("command", "Command"),
+                            ("person", "Person"),
+                        ],
                         max_length=7,
                     ),
                 ),

@@ -19,10 +19,21 @@ def event_timestamp(moment: datetime) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Handling:
+    """Who handles what a notification tells of, since when; and what came of it, once that is done."""
+
+    by: str
+    since: datetime
+    done_at: datetime | None = None
+    outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Notification:
     """What is told: one event to one subscription (contract, section 4). `payload` is JSON text as published.
 
-    `sequence` numbers what a subscription is told, without a gap; 0 for what was never claimed.
+    `sequence` numbers what a subscription is told, without a gap; 0 for what has no number: it was never
+    claimed, or goes elsewhere (a replay to another URL).
     """
 
     delivery_id: UUID
@@ -35,6 +46,7 @@ class Notification:
     attempt: int = 1
     trigger: str = "scheduled"
     test: bool = False
+    handling: Handling | None = None
 
     def body(self) -> bytes:
         """The JSON document with exactly five keys; the payload's text goes in untouched."""
@@ -63,6 +75,7 @@ class EmailTarget:
     application_name: str
     timezone: str = "UTC"
     language: str = "en"
+    reply_to: str = ""
 
 
 @dataclass(
@@ -88,6 +101,7 @@ class Report:
 
     `error` is empty on success and otherwise one plain sentence for a person. `permanent` says that no
     further attempt can help. `gone` says that the receiver asked never to be told again (HTTP 410).
+    `no_such_address` says that no email will ever arrive at this address.
     `retry_after` is the receiver's wish, unbounded; `None` when it named none.
     """
 
@@ -95,6 +109,7 @@ class Report:
     error: str = ""
     permanent: bool = False
     gone: bool = False
+    no_such_address: bool = False
     retry_after: timedelta | None = None
     status_code: int | None = None
     remote_ip: str | None = None

@@ -15,7 +15,7 @@ from enum import StrEnum
 from functools import lru_cache
 from ipaddress import IPv6Address
 from threading import Condition, Lock, Thread
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
@@ -120,22 +120,30 @@ def shut(sock: socket.socket | None) -> None:
 current: ContextVar[Exchange] = ContextVar("current")
 
 
+class Timed(Protocol):
+    """What ends at a deadline."""
+
+    ends_at: float
+
+    def expire(self) -> None: ...
+
+
 class Watchdog:
     """One thread that ends every exchange at its deadline. Time-outs of sockets can't: each byte renews them."""
 
     def __init__(self) -> None:
-        self.watched: set[Exchange] = set()
+        self.watched: set[Timed] = set()
         self.wakes_at = 0.0
         self.changed = Condition()
         Thread(target=self.run, name="watchdog", daemon=True).start()
 
-    def watch(self, exchange: Exchange) -> None:
+    def watch(self, exchange: Timed) -> None:
         with self.changed:
             self.watched.add(exchange)
             if exchange.ends_at < self.wakes_at:
                 self.changed.notify()
 
-    def release(self, exchange: Exchange) -> None:
+    def release(self, exchange: Timed) -> None:
         with self.changed:
             self.watched.discard(exchange)
 
@@ -181,12 +189,29 @@ def connect_to(address: Address, port: int, patience: float, options: Any) -> so
     return sock
 
 
+class Head:
+    """The lines of an answer's headers. http.client takes the end of the stream for the empty line that ends them."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def readline(self, limit: int) -> bytes:
+        line: bytes = self.stream.readline(limit)
+        if not line:
+            raise http.client.IncompleteRead(b"")
+        return line
+
+
 class Answer(http.client.HTTPResponse):
     """An answer that notes when it begins, and that passes over the interim ones before it (1xx)."""
 
     def begin(self) -> None:
         """One without a body has come whole with its headers."""
-        super().begin()
+        try:
+            super().begin()
+        finally:
+            if isinstance(self.fp, Head):
+                self.fp = self.fp.stream
         if self.length == 0 and not self.isclosed():
             self._close_conn()  # type: ignore[attr-defined]
 
@@ -199,10 +224,11 @@ class Answer(http.client.HTTPResponse):
             current.get().enter(Phase.ANSWER)
         for _ in range(MOST_INTERIM_ANSWERS):
             version, status, reason = super()._read_status()  # type: ignore[misc]
+            if status >= 200:
+                self.fp = Head(self.fp)  # type: ignore[assignment]  # `begin` takes it off again
+                return version, status, reason
             if status == http.HTTPStatus.SWITCHING_PROTOCOLS:
                 raise http.client.HTTPException("it switches to a protocol that was not asked for (101)")
-            if status >= 200:
-                return version, status, reason
             http.client._read_headers(self.fp)  # type: ignore[attr-defined]
         raise http.client.HTTPException(f"more than {MOST_INTERIM_ANSWERS} interim answers")
 

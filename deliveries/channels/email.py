@@ -1,40 +1,38 @@
 """Emails: one notification to one person, and the question whether they want any."""
 
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.header import Header
-from email.policy import compat32
 from email.utils import format_datetime, parseaddr
-from typing import Any
+from functools import lru_cache
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.core.mail import EmailMultiAlternatives, get_connection
+from django.core.mail import get_connection
 from django.core.mail.backends.base import BaseEmailBackend
 
 from deliveries.channels import EmailTarget, Notification, Report, Timings
+from deliveries.channels.drafts import drafts
+from deliveries.channels.mail_connections import close, connections
+from deliveries.channels.mime import Email
 from deliveries.channels.refusals import api_answer, plain, refusal, unusable
-from deliveries.channels.wording import ANYBODY, Wording, confirmation_wording, notification_wording
-from deliveries.letters.reader import Reader
+from deliveries.channels.smtp import CLOSING
+from deliveries.channels.wording import Wording, fallback_wording, notification_wording
+from deliveries.letters.fallback import Missed
 from deliveries.letters.reading import name
 from subscriptions.links import unsubscribe_link
 
+NOT_IN_A_FEEDBACK_ID = re.compile(r"[^\w.-]", re.ASCII)
 NOT_KEPT = "(not kept)"
+OUR_ID = "openvolt_id"
+SHORTEST_ATTEMPT = 0.1  # seconds
 
 log = structlog.get_logger(__name__)
-
-
-class Email(EmailMultiAlternatives):
-    """Without folded headers: Python's folding leaves the first line of a long one empty."""
-
-    def message(self, *args: Any, **kwargs: Any) -> Any:
-        built = super().message(*args, **kwargs)
-        built.policy = compat32.clone(max_line_length=None)
-        return built
 
 
 def send(notification: Notification, target: EmailTarget, now: datetime) -> Report:
@@ -48,21 +46,17 @@ def send(notification: Notification, target: EmailTarget, now: datetime) -> Repo
         )
 
 
-def send_confirmation(
-    email: str,
-    application_name: str,
-    event_types: Sequence[str],
-    recipient_id: UUID,
-    request_id: UUID,
-    now: datetime,
-    reader: Reader = ANYBODY,
-) -> Report:
-    """Try once to ask one person to confirm the address. Never raises."""
+def send_letter(words: Callable[[], Wording], to: str, message_id: UUID, now: datetime) -> Report:
+    """Try once to send one person an email of the service's own. Never raises."""
+    return send_email(lambda: message(words(), to, message_id, now), message_id)
+
+
+def send_email(write: Callable[[], Email], message_id: UUID) -> Report:
+    """The same, of what is more than words."""
     try:
-        wording = confirmation_wording(email, application_name, event_types, recipient_id, now, reader)
-        return deliver(message(wording, email, request_id, now))
+        return deliver(write())
     except Exception:
-        log.exception("email broke", request=str(request_id))
+        log.exception("email broke", notice=str(message_id))
         return Report(
             succeeded=False, error="The email could not be written, for a fault of the service itself."
         )
@@ -70,8 +64,20 @@ def send_confirmation(
 
 def notification_message(notification: Notification, target: EmailTarget, now: datetime) -> Email:
     """The email, with the notification's exact bytes as an attachment."""
-    wording = notification_wording(notification, target)
-    email = message(wording, target.email, notification.delivery_id, now)
+    wording = drafts.wording(notification, target) or notification_wording(notification, target)
+    return complete(message(wording, target.email, notification.delivery_id, now), notification, target)
+
+
+def fallback_message(
+    notification: Notification, target: EmailTarget, missed: Missed, message_id: UUID, now: datetime
+) -> Email:
+    """The email about what a webhook missed, with the notification that it would have got."""
+    wording = fallback_wording(notification, target, missed)
+    return complete(message(wording, target.email, message_id, now), notification, target)
+
+
+def complete(email: Email, notification: Notification, target: EmailTarget) -> Email:
+    email.reply_to = [target.reply_to] if target.reply_to else []
     email.extra_headers |= notification_headers(notification, target)
     email.attach("notification.json", notification.body(), "application/json")
     return email
@@ -81,23 +87,41 @@ def message(wording: Wording, to: str, message_id: UUID, now: datetime) -> Email
     """The same id at each retry: a mail server or program that sees two copies can drop one."""
     email = Email(wording.subject, wording.text, to=[to])
     email.attach_alternative(wording.html, "text/html")
+    email.metadata = {OUR_ID: str(message_id)}  # type: ignore[attr-defined]  # Anymail's; it comes back in webhooks
     email.extra_headers = {
         "Message-ID": f"<{message_id}@{domain()}>",
         "Date": format_datetime(now.astimezone(UTC)),
         "Auto-Submitted": "auto-generated",  # RFC 3834: out-of-office programs keep quiet
+        **(one_click(wording.leave) if wording.leave else {}),
     }
     return email
 
 
 def notification_headers(notification: Notification, target: EmailTarget) -> dict[str, str]:
     return {
-        "List-Id": list_id(target.application_name, notification.subscription_id),
-        "List-Unsubscribe": f"<{unsubscribe_link(target.recipient_id)}>",
-        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",  # RFC 8058
+        **list_headers(notification.subscription_id, target),
+        "Feedback-ID": feedback_id(notification.subscription_id, notification.event_type),
         "openvolt-event-id": str(notification.event_id),
         "openvolt-attempt": str(notification.attempt),
         "openvolt-trigger": notification.trigger,
     }
+
+
+def list_headers(subscription_id: UUID, target: EmailTarget) -> dict[str, str]:
+    return {
+        "List-Id": list_id(target.application_name, subscription_id),
+        **one_click(unsubscribe_link(target.recipient_id)),
+    }
+
+
+def one_click(link: str) -> dict[str, str]:
+    """RFC 8058: mail programs have a button that posts to the link."""
+    return {"List-Unsubscribe": f"<{link}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+
+
+def feedback_id(subscription_id: UUID, kind: str) -> str:
+    """By which Gmail tells the sender of complaints: from which subscription, about which kind of email."""
+    return f"{subscription_id}:{NOT_IN_A_FEEDBACK_ID.sub('_', kind)[:60]}:openvolt"
 
 
 def list_id(application_name: str, subscription_id: UUID) -> str:
@@ -109,27 +133,55 @@ def list_id(application_name: str, subscription_id: UUID) -> str:
 
 def domain() -> str:
     """The sender's; that of our own pages when the sender has none."""
-    own = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2]
-    return own or str(urlsplit(settings.PUBLIC_URL).hostname)
+    return domain_of(settings.DEFAULT_FROM_EMAIL) or str(urlsplit(settings.PUBLIC_URL).hostname)
+
+
+@lru_cache(8)
+def domain_of(sender: str) -> str:
+    return parseaddr(sender)[1].rpartition("@")[2]
 
 
 def deliver(email: Email) -> Report:
     """Hand it to the mail server or provider. Once that has accepted it, nothing can make it a failure."""
     began = time.monotonic()
-    connection = get_connection()
-    try:
-        report = hand_over(email, connection)
-    finally:
-        close(connection)
+    report = over_kept_connection(email) or over_new_connection(email, began + settings.EMAIL_TIMEOUT)
     total_ms = round((time.monotonic() - began) * 1000, 1)
     return replace(report, request_headers=kept_headers(email), timings=Timings(total_ms=total_ms))
 
 
-def hand_over(email: Email, connection: BaseEmailBackend) -> Report:
+def over_kept_connection(email: Email) -> Report | None:
+    """None when there is none, or it ended before the other side could have taken the email: it may go again."""
+    connection = connections.take()
+    if connection is None:
+        return None
+    report = hand_over(email, connection)
+    is_refused = report.status_code not in (None, CLOSING)
+    is_lost = not (report.succeeded or is_refused) and getattr(connection, "is_lost", False)
+    put_away(connection, report)
+    return None if is_lost else report
+
+
+def over_new_connection(email: Email, ends_at: float) -> Report:
+    """Within what is left of the attempt's time."""
+    connection = get_connection(timeout=max(ends_at - time.monotonic(), SHORTEST_ATTEMPT))
     try:
         connection.open()
     except Exception as error:
+        close(connection)
         return unusable(error)
+    report = hand_over(email, connection)
+    put_away(connection, report)
+    return report
+
+
+def put_away(connection: BaseEmailBackend, report: Report) -> None:
+    if report.succeeded:
+        connections.give_back(connection)
+    else:
+        close(connection)
+
+
+def hand_over(email: Email, connection: BaseEmailBackend) -> Report:
     remote_ip = getattr(connection, "remote_ip", None)
     try:
         email.connection = connection
@@ -146,13 +198,6 @@ def answer(email: Email, connection: BaseEmailBackend) -> Report:
         return api_answer(response.status_code, response.text)
     code, text = getattr(connection, "said", None) or (None, b"")
     return Report(succeeded=True, status_code=code, response_body=plain(text))
-
-
-def close(connection: BaseEmailBackend) -> None:
-    try:
-        connection.close()
-    except Exception as error:
-        log.info("mail connection closed badly", reason=str(error))
 
 
 def kept_headers(email: Email) -> dict[str, str]:

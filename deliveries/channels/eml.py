@@ -12,6 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
+from deliveries.channels.mime import content
+
 
 class EmailBackend(BaseEmailBackend):
     """Writes each email under a name that sorts by time. A file appears whole or not at all."""
@@ -26,7 +28,7 @@ class EmailBackend(BaseEmailBackend):
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for message in email_messages:
-            self.write(message.message().as_bytes(linesep="\r\n"))  # type: ignore[call-arg]
+            self.write(content(message))
         return len(email_messages)
 
     def write(self, content: bytes) -> None:

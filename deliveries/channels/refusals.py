@@ -1,5 +1,6 @@
 """What the errors of SMTP and of email providers say about an attempt: one table for each, and our words for it."""
 
+import re
 import smtplib
 from typing import Any
 
@@ -13,6 +14,12 @@ from anymail.exceptions import (  # type: ignore[import-untyped]
 from deliveries.channels import RESPONSE_LIMIT, Report
 
 LONGEST_REASON = 300
+SENDER = "the sender's address"
+
+# Enhanced status codes (RFC 3463, 7505) that say of an address that no email will ever arrive there: no such mailbox,
+# no such domain, no address at all, moved away, a domain without email, a mailbox that was closed.
+NO_SUCH_ADDRESS = re.compile(r"(?<![\d.])5\.(?:1\.(?:1|2|3|6|10)|2\.1)(?![\d.]*\d)", re.ASCII)
+INACTIVE_AT_POSTMARK = re.compile(r'"ErrorCode":\s*406\b', re.ASCII)  # it bounced or complained there before
 
 # Refusals of ourselves, RFC 4954: no sign-in, a weak one, a wrong one. They say nothing about the recipient.
 OUR_FAULT_SMTP = {530, 534, 535, 538}
@@ -27,7 +34,7 @@ def refusal(error: Exception) -> Report:
         code, text = next(iter(error.recipients.values()))
         return smtp_refusal("the recipient's address", code, text)
     if isinstance(error, smtplib.SMTPSenderRefused):
-        return smtp_refusal("the sender's address", error.smtp_code, error.smtp_error)
+        return smtp_refusal(SENDER, error.smtp_code, error.smtp_error)
     if isinstance(error, smtplib.SMTPDataError):
         return smtp_refusal("the message", error.smtp_code, error.smtp_error)
     if isinstance(error, smtplib.SMTPResponseException):
@@ -40,13 +47,19 @@ def refusal(error: Exception) -> Report:
 
 
 def smtp_refusal(what: str, code: int, text: bytes | str) -> Report:
+    permanent = 500 <= code < 600 and code not in OUR_FAULT_SMTP
     return Report(
         succeeded=False,
         error=sentence(f"The mail server refused {what} with {code}", text),
-        permanent=500 <= code < 600 and code not in OUR_FAULT_SMTP,
+        permanent=permanent,
+        no_such_address=permanent and what != SENDER and says_no_such_address(plain(text)),
         status_code=code if code > 0 else None,
         response_body=plain(text),
     )
+
+
+def says_no_such_address(text: str) -> bool:
+    return bool(NO_SUCH_ADDRESS.search(text))
 
 
 def unusable(error: Exception) -> Report:
@@ -80,6 +93,7 @@ def api_answer(status: int, text: str) -> Report:
         succeeded=succeeded,
         error="" if succeeded else sentence(f"The email provider answered {status}", text),
         permanent=status in PERMANENT_API,
+        no_such_address=status in PERMANENT_API and bool(INACTIVE_AT_POSTMARK.search(text)),
         status_code=status,
         response_body=plain(text),
     )

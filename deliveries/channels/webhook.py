@@ -77,7 +77,7 @@ def headers_of(
 ) -> dict[str, str]:
     """The headers of the contract's section 4, and those that HTTP needs."""
     delivery_id, moment = str(notification.delivery_id), now.astimezone(UTC)
-    return {
+    headers = {
         "content-type": "application/json",
         "content-length": str(len(body)),
         "accept-encoding": "identity",
@@ -92,6 +92,9 @@ def headers_of(
         "openvolt-attempt": str(notification.attempt),
         "openvolt-trigger": notification.trigger,
     }
+    if not notification.sequence:
+        del headers["openvolt-sequence"]
+    return headers
 
 
 @lru_cache(maxsize=4096)

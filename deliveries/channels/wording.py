@@ -1,8 +1,8 @@
 """What an email says: which letter it is, in whose language and time, and who gets it why."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,14 +13,25 @@ from django.utils.translation import ngettext
 
 from deliveries.channels import EmailTarget, Notification
 from deliveries.letters import Action, Letter, Told
+from deliveries.letters.digest import digest_letter
 from deliveries.letters.events import LETTERS
+from deliveries.letters.fallback import Missed, fallback_question, mark, reason
 from deliveries.letters.general import general_letter, sentence
+from deliveries.letters.handling import HANDLED, handled, with_button
 from deliveries.letters.layout import as_html, as_text
+from deliveries.letters.outages import Outage, Writer
 from deliveries.letters.reader import Reader
 from deliveries.letters.reading import clean, cut, isolated, name
 from deliveries.letters.stretches import legend
 from events.event_types import EVENT_TYPES
-from subscriptions.links import CONFIRM_WITHIN, confirm_link, unsubscribe_link
+from subscriptions.links import (
+    CONFIRM_WITHIN,
+    case_link,
+    confirm_link,
+    contact_id,
+    preferences_link,
+    unsubscribe_link,
+)
 from subscriptions.models import EVERY_TYPE
 
 LONGEST_SUBJECT = 110
@@ -31,11 +42,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Wording:
-    """An email's words: one line of subject, the text part, the HTML part."""
+    """An email's words: one line of subject, the text part, the HTML part; and where a POST ends emails of its kind."""
 
     subject: str
     text: str
     html: str
+    leave: str = ""
 
 
 def sentences(event_types: Iterable[str]) -> list[str]:
@@ -48,17 +60,23 @@ def sentences(event_types: Iterable[str]) -> list[str]:
 def notification_wording(notification: Notification, target: EmailTarget) -> Wording:
     """In the words of the event type's own letter; in general ones when there is none, or the payload doesn't fit."""
     reader = Reader(target.timezone, target.language)
-    payload = read(notification.payload)
     with reader.language_on():
-        told = Told(
-            notification.event_type,
-            notification.occurred_at,
-            payload,
-            isolated(name(target.application_name)),
-            reader,
-        )
-        letter = own_letter(told) or general_letter(told)
+        told = told_of(notification, target, reader)
+        letter = handled(own_letter(told) or general_letter(told), told)
         return wording(letter, reader, notification_frame(told, notification, target))
+
+
+def told_of(notification: Notification, target: EmailTarget, reader: Reader) -> Told:
+    is_case = notification.event_type in HANDLED
+    return Told(
+        notification.event_type,
+        notification.occurred_at,
+        read(notification.payload),
+        isolated(name(target.application_name)),
+        reader,
+        case_link(notification.event_id, target.recipient_id) if is_case else "",
+        notification.handling,
+    )
 
 
 def own_letter(told: Told) -> Letter | None:
@@ -101,7 +119,60 @@ def notification_frame(told: Told, notification: Notification, target: EmailTarg
             "You get this because %(email)s agreed to get emails about %(application)s, which uses Openvolt."
         )
         % {"email": target.email, "application": told.application},
-        "choices": Action(_("See what you get, or unsubscribe"), unsubscribe_link(target.recipient_id), ""),
+        **choices(target),
+    }
+
+
+def choices(target: EmailTarget) -> dict[str, Action]:
+    """What its reader can change without an account."""
+    return {
+        "choices": Action(_("Choose what you get, and when"), preferences_link(target.recipient_id), ""),
+        "leave": Action(_("Unsubscribe"), unsubscribe_link(target.recipient_id), ""),
+    }
+
+
+def fallback_wording(notification: Notification, target: EmailTarget, missed: Missed) -> Wording:
+    """The event's own letter, below the reason why it comes by email."""
+    reader = Reader(target.timezone, target.language)
+    with reader.language_on():
+        told = replace(told_of(notification, target, reader), case="")
+        frame = notification_frame(told, notification, target) | {
+            "first": reason(missed, reader),
+            "mark": mark(missed),
+            "why": _(
+                "You get this because %(email)s agreed to be told by email when a webhook of %(application)s, which "
+                "uses Openvolt, fails or is late."
+            )
+            % {"email": target.email, "application": told.application},
+        }
+        return wording(own_letter(told) or general_letter(told), reader, frame)
+
+
+def digest_wording(notifications: Sequence[Notification], digest: UUID, target: EmailTarget) -> Wording:
+    """Several events in one email, each with the subject that its own email would have."""
+    reader = Reader(target.timezone, target.language)
+    with reader.language_on():
+        application = isolated(name(target.application_name))
+        all_told = [told_of(each, target, reader) for each in notifications]
+        letter = digest_letter(
+            all_told, application, reader, lambda told: own_letter(told) or general_letter(told)
+        )
+        return wording(letter, reader, digest_frame(application, digest, target, reader))
+
+
+def digest_frame(application: str, digest: UUID, target: EmailTarget, reader: Reader) -> dict[str, Any]:
+    return {
+        "application": application,
+        "facts": [(_("Application"), application), (_("Time zone"), reader.zone_name)],
+        "quote": _(
+            "The attached notifications.json has the complete records for programs. If you need help, quote this:"
+        ),
+        "ids": [_("Digest %(id)s") % {"id": digest}],
+        "why": _(
+            "You get this because %(email)s agreed to get emails about %(application)s, which uses Openvolt."
+        )
+        % {"email": target.email, "application": application},
+        **choices(target),
     }
 
 
@@ -112,14 +183,45 @@ def confirmation_wording(
     recipient_id: UUID,
     now: datetime,
     reader: Reader = ANYBODY,
+    webhook: str = "",
 ) -> Wording:
+    """`webhook` is the URL of which only failures are told."""
     with reader.language_on():
         application = isolated(name(application_name))
         letter = question(email, application, event_types, confirm_link(recipient_id), now, reader)
+        letter = fallback_question(letter, email, application, webhook) if webhook else letter
         why = _(
             "Not expected, or not wanted? Ignore this email. Unless you confirm, no such emails are sent to you."
         )
         return wording(letter, reader, {"application": application, "why": why})
+
+
+def outage_wording(
+    write: Writer,
+    facts: Mapping[str, Any],
+    email: str,
+    application_name: str,
+    subscription_id: str,
+    reader: Reader = ANYBODY,
+) -> Wording:
+    """To a contact of the application, whose address nobody has confirmed."""
+    with reader.language_on():
+        application = isolated(name(application_name))
+        frame = {
+            "application": application,
+            "facts": [(_("Application"), application), (_("Time zone"), reader.zone_name)],
+            "quote": _("If you need help, quote this:"),
+            "ids": [_("Subscription %(id)s") % {"id": subscription_id}],
+            "why": _(
+                "You get this because %(email)s is a contact for %(application)s, which uses Openvolt. To have it "
+                "changed, answer this email or ask the people who develop %(application)s."
+            )
+            % {"email": email, "application": application},
+        }
+        letter = write(Outage(facts, application, subscription_id, reader))
+        if case := facts.get("case"):
+            letter = with_button(letter, case_link(UUID(case), contact_id(UUID(case), email)))
+        return wording(letter, reader, frame)
 
 
 def question(
@@ -150,8 +252,8 @@ def wording(letter: Letter, reader: Reader, frame: dict[str, Any]) -> Wording:
     """The letter laid out, in the language that is on. `frame` says where it comes from, and why."""
     headline = cut(" ".join(letter.subject.split()), LONGEST_SUBJECT)
     words = {"letter": letter, "language": reader.language, "headline": headline, **headings(letter), **frame}
-    subject = _("[Test] %(subject)s") % {"subject": headline} if frame.get("test") else headline
-    return Wording(subject, as_text(words), as_html(words))
+    mark = _("[Test] %(subject)s") if frame.get("test") else frame.get("mark", "%(subject)s")
+    return Wording(mark % {"subject": headline}, as_text(words), as_html(words))
 
 
 def headings(letter: Letter) -> dict[str, Any]:

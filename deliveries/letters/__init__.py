@@ -5,14 +5,17 @@ to say (a digest, a warning) writes a `Letter`.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 from urllib.parse import quote
 
 from django.utils.translation import gettext as _
 
+from deliveries.channels import Handling
+from deliveries.letters.charts import Chart
 from deliveries.letters.facts import Fact, facts
 from deliveries.letters.reader import Reader
 from deliveries.letters.reading import as_moment, at, clean, cut, isolated
@@ -36,10 +39,25 @@ class Action:
 
 
 @dataclass(frozen=True)
+class Section:
+    """Several things of one kind, a line each, and for each a link, if there are `links`."""
+
+    title: str
+    lines: Sequence[str]
+    more: str = ""
+    links: Sequence[Action | None] = ()
+
+    @property
+    def rows(self) -> Iterator[tuple[str, Action | None]]:
+        return zip_longest(self.lines, self.links)
+
+
+@dataclass(frozen=True)
 class Letter:
     """An email's words, not escaped. `preview` is what a mailbox shows next to the subject.
 
-    `what` happened is one sentence; `meaning` and `todo` may be empty, and so may everything after them.
+    `what` happened is one sentence; `meaning` and `todo` may be empty, and so may everything after them. `link` stands
+    below the button, in plain words.
     """
 
     subject: str
@@ -48,21 +66,29 @@ class Letter:
     meaning: str = ""
     todo: str = ""
     action: Action | None = None
+    link: Action | None = None
     items: Sequence[str] = ()
     details: Sequence[Fact] = ()
     data: NewData | None = None
+    sections: Sequence[Section] = ()
+    charts: Sequence[Chart] = ()
     small: str = ""
 
 
 @dataclass(frozen=True)
 class Told:
-    """One event as a letter speaks of it: whatever the payload's shape, short and clean text comes out."""
+    """One event as a letter speaks of it: whatever the payload's shape, short and clean text comes out.
+
+    `case` is the page on which its reader can say to be on it; empty for what needs nobody.
+    """
 
     event_type: str
     occurred_at: datetime
     payload: Any = field(repr=False)
     application: str
     reader: Reader
+    case: str = ""
+    handling: Handling | None = None
 
     @property
     def happened(self) -> str:

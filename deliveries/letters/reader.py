@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 from django.utils.dates import MONTHS_3
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
 from deliveries.letters.reading import as_moment, clean
+from subscriptions.rhythm import zone_of
 
 LANGUAGES = {
     "en": "English",
@@ -82,16 +81,6 @@ class Reader:
             return ""
         moment = as_moment(value)
         return self.moment(moment) if moment else clean(value)
-
-
-@lru_cache(maxsize=1024)
-def zone_of(name: str) -> tzinfo:
-    if name == "UTC":
-        return UTC
-    try:
-        return ZoneInfo(name)
-    except (ValueError, KeyError, OSError):  # a path out of the zones, no zone, a directory of zones
-        return UTC
 
 
 def month_name(local: datetime) -> str:

@@ -1,6 +1,8 @@
 from typing import Any
 
+import django.contrib.postgres.fields
 import django.db.models.deletion
+import django.db.models.functions.text
 import django.utils.timezone
 from django.db import migrations, models
 
@@ -48,6 +50,125 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.CreateModel(
+            name="Replay",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("since", models.DateTimeField()),
+                ("until", models.DateTimeField()),
+                (
+                    "types",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=100),
+                        blank=True,
+                        help_text="Empty: all that the subscription wants.",
+                        size=None,
+                    ),
+                ),
+                (
+                    "only",
+                    models.CharField(
+                        choices=[("failed", "Failed"), ("missed", "Missed"), ("all", "All")], max_length=6
+                    ),
+                ),
+                (
+                    "url",
+                    models.URLField(
+                        blank=True,
+                        help_text="Where it is told instead; empty: to the subscription.",
+                        max_length=2048,
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("running", "Running"),
+                            ("completed", "Completed"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="running",
+                        max_length=9,
+                    ),
+                ),
+                (
+                    "matched",
+                    models.PositiveBigIntegerField(
+                        help_text="Events; empty while they are counted.", null=True
+                    ),
+                ),
+                (
+                    "queued",
+                    models.PositiveBigIntegerField(
+                        default=0, help_text="Events that have new deliveries by it."
+                    ),
+                ),
+                ("counted", models.PositiveBigIntegerField(default=0)),
+                ("count_cursor", models.UUIDField()),
+                ("cursor", models.UUIDField()),
+                (
+                    "pace",
+                    models.PositiveSmallIntegerField(
+                        default=16, help_text="Deliveries that may wait at a time."
+                    ),
+                ),
+                ("paced_at", models.DateTimeField(help_text="When the last ones were added.", null=True)),
+                ("due_at", models.DateTimeField(default=django.utils.timezone.now, null=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "application",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.application",
+                    ),
+                ),
+                (
+                    "subscription",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="replays",
+                        to="subscriptions.subscription",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("-id",),
+                "indexes": [
+                    models.Index(fields=["subscription", "-id"], name="replay_by_subscription"),
+                    models.Index(
+                        condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="replay_due"
+                    ),
+                    models.Index(
+                        condition=models.Q(("finished_at__isnull", False)),
+                        fields=["finished_at"],
+                        name="replay_finished",
+                    ),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("finished_at", None), ("status", "running")),
+                            models.Q(
+                                models.Q(("status", "running"), _negated=True),
+                                ("due_at", None),
+                                ("finished_at__isnull", False),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="replay_finished_when_not_running",
+                    )
+                ],
+            },
+        ),
         CreatePartitioned(
             by="id",
             name="Delivery",
@@ -61,6 +182,12 @@ class Migration(migrations.Migration):
                 (
                     "channel",
                     models.CharField(choices=[("webhook", "Webhook"), ("email", "Email")], max_length=7),
+                ),
+                (
+                    "event_type",
+                    models.CharField(
+                        editable=False, help_text="Its event's, for lists by type.", max_length=100
+                    ),
                 ),
                 (
                     "status",
@@ -87,6 +214,14 @@ class Migration(migrations.Migration):
                         ],
                         default="scheduled",
                         max_length=9,
+                    ),
+                ),
+                (
+                    "elsewhere",
+                    models.BooleanField(
+                        default=False,
+                        editable=False,
+                        help_text="Goes to its replay's URL: the subscription's numbers, order and health know nothing of it.",
                     ),
                 ),
                 (
@@ -129,6 +264,15 @@ class Migration(migrations.Migration):
                         help_text="Not to be claimed before another with the same ordering key.",
                     ),
                 ),
+                (
+                    "digest",
+                    models.UUIDField(
+                        blank=True,
+                        editable=False,
+                        help_text="Deliveries with the same go out in one email (deliveries/digests.py); null: in one of its own.",
+                        null=True,
+                    ),
+                ),
                 ("attempt_count", models.PositiveIntegerField(default=0)),
                 ("next_attempt_at", models.DateTimeField(blank=True, null=True)),
                 ("leased_until", models.DateTimeField(blank=True, editable=False, null=True)),
@@ -162,6 +306,19 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="deliveries",
                         to="subscriptions.recipient",
+                    ),
+                ),
+                (
+                    "replay",
+                    models.ForeignKey(
+                        blank=True,
+                        db_index=False,
+                        editable=False,
+                        help_text="The job that made it.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="deliveries",
+                        to="deliveries.replay",
                     ),
                 ),
                 (
@@ -303,6 +460,108 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="Case",
+            fields=[
+                ("id", models.UUIDField(editable=False, primary_key=True, serialize=False)),
+                (
+                    "kind",
+                    models.CharField(
+                        help_text="The event's type, or the kind of the notice.", max_length=100
+                    ),
+                ),
+                ("facts", models.JSONField(default=dict)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("open", "Open"), ("taken", "Taken"), ("done", "Done")],
+                        default="open",
+                        max_length=5,
+                    ),
+                ),
+                ("taken_by", models.EmailField(blank=True, max_length=254)),
+                ("taken_at", models.DateTimeField(blank=True, null=True)),
+                ("outcome", models.CharField(blank=True, max_length=500)),
+                ("done_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "remind_at",
+                    models.DateTimeField(
+                        blank=True,
+                        help_text="When it is to be told again if nobody has taken it; empty: not any more.",
+                        null=True,
+                    ),
+                ),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "application",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="cases",
+                        to="accounts.application",
+                    ),
+                ),
+                (
+                    "event",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="events.event",
+                    ),
+                ),
+                (
+                    "subscription",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="That is disabled.",
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="cases",
+                        to="subscriptions.subscription",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("-created_at", "-id"),
+                "indexes": [
+                    models.Index(fields=["-created_at", "-id"], name="case_by_time"),
+                    models.Index(fields=["application", "-created_at"], name="case_by_application"),
+                    models.Index(
+                        condition=models.Q(("state", "done"), _negated=True),
+                        fields=["created_at"],
+                        name="case_unfinished",
+                    ),
+                    models.Index(
+                        condition=models.Q(("state", "open")), fields=["remind_at"], name="case_to_remind_of"
+                    ),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("event__isnull", False), ("subscription", None)),
+                            models.Q(("event", None), ("subscription__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="case_of_an_event_or_a_subscription",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(
+                                ("done_at", None), ("state", "open"), ("taken_at", None), ("taken_by", "")
+                            ),
+                            models.Q(("done_at", None), ("state", "taken"), ("taken_at__isnull", False)),
+                            models.Q(("done_at__isnull", False), ("state", "done")),
+                            _connector="OR",
+                        ),
+                        name="case_taken_and_done",
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="Heartbeat",
             fields=[
                 ("id", models.PositiveSmallIntegerField(default=1, primary_key=True, serialize=False)),
@@ -315,7 +574,7 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name="ConfirmationRequest",
+            name="MailEvent",
             fields=[
                 (
                     "id",
@@ -323,16 +582,36 @@ class Migration(migrations.Migration):
                         default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False
                     ),
                 ),
-                ("due_at", models.DateTimeField(default=django.utils.timezone.now, null=True)),
-                ("attempt_count", models.PositiveIntegerField(default=0)),
-                ("sent_at", models.DateTimeField(null=True)),
-                ("error", models.TextField(blank=True)),
+                ("email", models.EmailField(help_text="In lower case.", max_length=254)),
                 (
-                    "recipient",
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("delivered", "Delivered"),
+                            ("deferred", "Deferred"),
+                            ("soft_bounced", "Soft Bounced"),
+                            ("bounced", "Bounced"),
+                            ("complained", "Complained"),
+                            ("unsubscribed", "Unsubscribed"),
+                            ("rejected", "Rejected"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("at", models.DateTimeField()),
+                ("description", models.CharField(blank=True, max_length=500)),
+                ("provider", models.CharField(max_length=50)),
+                ("key", models.CharField(editable=False, max_length=64, unique=True)),
+                (
+                    "delivery",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="confirmation_requests",
-                        to="subscriptions.recipient",
+                        blank=True,
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="mail_events",
+                        to="deliveries.delivery",
                     ),
                 ),
             ],
@@ -340,9 +619,98 @@ class Migration(migrations.Migration):
                 "ordering": ("-id",),
                 "indexes": [
                     models.Index(
-                        condition=models.Q(("due_at__isnull", False)),
-                        fields=["due_at"],
-                        name="confirmation_due",
+                        condition=models.Q(("delivery__isnull", False)),
+                        fields=["delivery", "at"],
+                        name="mail_event_by_delivery",
+                    ),
+                    models.Index(fields=["email", "-id"], name="mail_event_by_email"),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Notice",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("confirmation", "Confirmation"),
+                            ("failing", "Failing"),
+                            ("disabling", "Disabling"),
+                            ("disabled", "Disabled"),
+                            ("gone", "Gone"),
+                            ("recovered", "Recovered"),
+                            ("summary", "Summary"),
+                            ("fallback", "Fallback"),
+                            ("case_taken", "Case Taken"),
+                            ("case_handed_over", "Case Handed Over"),
+                            ("case_done", "Case Done"),
+                            ("case_unhandled", "Case Unhandled"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("email", models.EmailField(max_length=254)),
+                ("occasion", models.CharField(blank=True, max_length=100)),
+                ("facts", models.JSONField(default=dict)),
+                ("due_at", models.DateTimeField(default=django.utils.timezone.now, null=True)),
+                ("attempt_count", models.PositiveIntegerField(default=0)),
+                ("sent_at", models.DateTimeField(null=True)),
+                ("error", models.TextField(blank=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "application",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="notices",
+                        to="accounts.application",
+                    ),
+                ),
+                (
+                    "recipient",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="If it is to one.",
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="notices",
+                        to="subscriptions.recipient",
+                    ),
+                ),
+                (
+                    "subscription",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="notices",
+                        to="subscriptions.subscription",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("-id",),
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="notice_due"
+                    ),
+                    models.Index(fields=["application", "kind", "-id"], name="notice_by_application"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        models.F("application"),
+                        models.F("kind"),
+                        models.F("occasion"),
+                        django.db.models.functions.text.Lower("email"),
+                        condition=models.Q(("occasion", ""), _negated=True),
+                        name="notice_once_an_occasion",
                     )
                 ],
             },
@@ -389,6 +757,14 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("digest__isnull", False), ("status", "pending")),
+                fields=["digest"],
+                name="delivery_in_digest",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
             index=models.Index(fields=["application", "-id"], name="delivery_by_application"),
         ),
         migrations.AddIndex(
@@ -401,7 +777,23 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="delivery",
+            index=models.Index(fields=["application", "event_type", "-id"], name="delivery_by_type"),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(fields=["application", "channel", "-id"], name="delivery_by_channel"),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
             index=models.Index(fields=["subscription", "-id"], name="delivery_by_subscription"),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("status__in", ["held", "failed", "cancelled"])),
+                fields=["status", "subscription", "-id"],
+                name="delivery_stopped",
+            ),
         ),
         migrations.AddIndex(
             model_name="delivery",
@@ -413,6 +805,44 @@ class Migration(migrations.Migration):
                 condition=models.Q(("recipient__isnull", False)),
                 fields=["recipient"],
                 name="delivery_by_recipient",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("attempt_count", 0), ("replay__isnull", False), ("status", "pending")),
+                fields=["replay"],
+                name="delivery_waiting_of_replay",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("replay__isnull", False)), fields=["replay"], name="delivery_by_replay"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("elsewhere", True), ("status", "pending")),
+                fields=["channel", "next_attempt_at"],
+                name="delivery_elsewhere_due",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="delivery",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("elsewhere", False),
+                    models.Q(
+                        ("channel", "webhook"),
+                        ("position", None),
+                        ("replay__isnull", False),
+                        ("sequence", None),
+                    ),
+                    _connector="OR",
+                ),
+                name="delivery_elsewhere_by_replay",
             ),
         ),
         migrations.AddConstraint(

@@ -77,6 +77,10 @@ class Migration(migrations.Migration):
             model_name="event",
             index=models.Index(fields=["application", "occurred_at"], name="event_by_occurred_at"),
         ),
+        migrations.AddIndex(
+            model_name="idempotencykey",
+            index=models.Index(fields=["created_at"], name="idempotency_key_by_created_at"),
+        ),
         migrations.RunSQL(
             """
             CREATE FUNCTION openvolt_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -38,6 +38,14 @@ class Migration(migrations.Migration):
                         base_field=models.CharField(max_length=100), size=None
                     ),
                 ),
+                (
+                    "filter",
+                    models.JSONField(
+                        blank=True,
+                        default=dict,
+                        help_text="JSON pointers into the payload, each with the values allowed there.",
+                    ),
+                ),
                 ("description", models.CharField(blank=True, max_length=500)),
                 ("metadata", models.JSONField(blank=True, default=dict)),
                 (
@@ -110,6 +118,64 @@ class Migration(migrations.Migration):
                         null=True,
                     ),
                 ),
+                (
+                    "last_failed_at",
+                    models.DateTimeField(
+                        blank=True,
+                        editable=False,
+                        help_text="The last failed attempt since the last success.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "last_error",
+                    models.TextField(blank=True, editable=False, help_text="What that attempt came to."),
+                ),
+                (
+                    "disable_at",
+                    models.DateTimeField(
+                        blank=True,
+                        editable=False,
+                        help_text="When it is disabled unless an attempt succeeds; the application's contacts were told.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "told_failing_since",
+                    models.DateTimeField(
+                        blank=True,
+                        editable=False,
+                        help_text="Since when it was failing as its application's contacts were told; empty once it is over.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "fallback_types",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=100),
+                        blank=True,
+                        help_text="What its recipient is emailed about when the webhook fails or is late; empty: nobody is.",
+                        null=True,
+                        size=None,
+                    ),
+                ),
+                (
+                    "fallback_after",
+                    models.DurationField(
+                        blank=True,
+                        help_text="What takes longer to arrive is late; empty: nothing is.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "fallback_looked_until",
+                    models.DateTimeField(
+                        blank=True,
+                        editable=False,
+                        help_text="What was made before was looked at when it might have been late.",
+                        null=True,
+                    ),
+                ),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ("updated_at", models.DateTimeField(auto_now=True)),
                 ("deleted_at", models.DateTimeField(blank=True, editable=False, null=True)),
@@ -169,6 +235,41 @@ class Migration(migrations.Migration):
                 ("unsubscribed_at", models.DateTimeField(blank=True, editable=False, null=True)),
                 ("removed_at", models.DateTimeField(blank=True, editable=False, null=True)),
                 (
+                    "types",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=100),
+                        blank=True,
+                        default=list,
+                        help_text="Of the subscription's event types those that this person wants; empty: all.",
+                        size=None,
+                    ),
+                ),
+                (
+                    "frequency",
+                    models.CharField(
+                        choices=[("at_once", "At Once"), ("hourly", "Hourly"), ("daily", "Daily")],
+                        default="at_once",
+                        max_length=7,
+                    ),
+                ),
+                (
+                    "digest_hour",
+                    models.PositiveSmallIntegerField(default=8, help_text="When a daily digest goes out."),
+                ),
+                (
+                    "notes",
+                    models.BooleanField(
+                        default=True, help_text="Is told when somebody handles what they were told of."
+                    ),
+                ),
+                (
+                    "quiet_from",
+                    models.TimeField(blank=True, help_text="No email from then on.", null=True),
+                ),
+                ("quiet_until", models.TimeField(blank=True, null=True)),
+                ("timezone", models.CharField(default="UTC", max_length=64)),
+                ("language", models.CharField(default="en", max_length=8)),
+                (
                     "subscription",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.CASCADE,
@@ -206,6 +307,31 @@ class Migration(migrations.Migration):
                 ),
             ],
         ),
+        migrations.CreateModel(
+            name="Suppression",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("email", models.EmailField(help_text="In lower case.", max_length=254, unique=True)),
+                ("reason", models.CharField(max_length=500)),
+                ("source", models.CharField(help_text="Who said so.", max_length=50)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("lifted_at", models.DateTimeField(blank=True, editable=False, null=True)),
+            ],
+            options={
+                "ordering": ("-id",),
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("email", django.db.models.functions.text.Lower("email"))),
+                        name="suppression_email_in_lower_case",
+                    )
+                ],
+            },
+        ),
         migrations.AddIndex(
             model_name="subscription",
             index=models.Index(
@@ -228,6 +354,14 @@ class Migration(migrations.Migration):
                 condition=models.Q(("cooling_until__isnull", False)),
                 fields=["cooling_until"],
                 name="subscription_cooling",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="subscription",
+            index=models.Index(
+                condition=models.Q(("deleted_at", None), ("fallback_after__isnull", False)),
+                fields=["fallback_looked_until"],
+                name="subscription_late_fallback",
             ),
         ),
         migrations.AddIndex(
@@ -276,11 +410,59 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddConstraint(
+            model_name="subscription",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("fallback_after", None), ("fallback_looked_until", None), ("fallback_types", None)
+                    ),
+                    models.Q(
+                        ("channel", "webhook"),
+                        ("fallback_types__len__gt", 0),
+                        models.Q(
+                            models.Q(("fallback_after", None), ("fallback_looked_until", None)),
+                            models.Q(
+                                ("fallback_after__isnull", False), ("fallback_looked_until__isnull", False)
+                            ),
+                            _connector="OR",
+                        ),
+                    ),
+                    _connector="OR",
+                ),
+                name="subscription_fallback",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="recipient",
+            index=models.Index(django.db.models.functions.text.Lower("email"), name="recipient_by_email"),
+        ),
+        migrations.AddConstraint(
             model_name="recipient",
             constraint=models.UniqueConstraint(
                 models.F("subscription"),
                 django.db.models.functions.text.Lower("email"),
                 name="recipient_once_a_subscription",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="recipient",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("digest_hour__range", (0, 23))), name="recipient_digest_hour"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="recipient",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("quiet_from", None), ("quiet_until", None)),
+                    models.Q(
+                        ("quiet_from__isnull", False),
+                        ("quiet_until__isnull", False),
+                        models.Q(("quiet_from", models.F("quiet_until")), _negated=True),
+                    ),
+                    _connector="OR",
+                ),
+                name="recipient_quiet_hours",
             ),
         ),
     ]

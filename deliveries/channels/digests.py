@@ -1,0 +1,49 @@
+"""Digests: several notifications to one person, in one email."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+
+from deliveries.channels import EmailTarget, Notification, Report
+from deliveries.channels.email import deliver, feedback_id, list_headers, message
+from deliveries.channels.mime import Email
+from deliveries.channels.wording import digest_wording, notification_wording
+
+UNWRITTEN = "The email could not be written, for a fault of the service itself."
+
+log = structlog.get_logger(__name__)
+
+
+def send(notifications: Sequence[Notification], digest: UUID, target: EmailTarget, now: datetime) -> Report:
+    """Try once to tell one person of all of these. Never raises."""
+    try:
+        return deliver(digest_message(notifications, digest, target, now))
+    except Exception:
+        log.exception("digest broke", digest=str(digest))
+        return Report(succeeded=False, error=UNWRITTEN)
+
+
+def digest_message(
+    notifications: Sequence[Notification], digest: UUID, target: EmailTarget, now: datetime
+) -> Email:
+    """The email, with the notifications' exact bytes in one JSON array. One that is alone has its own letter."""
+    first, *others = notifications
+    wording = digest_wording(notifications, digest, target) if others else notification_wording(first, target)
+    email = message(wording, target.email, digest, now)
+    email.extra_headers |= list_headers(first.subscription_id, target)
+    email.extra_headers |= {
+        "Feedback-ID": feedback_id(first.subscription_id, "digest"),
+        "openvolt-attempt": str(first.attempt),
+        "openvolt-trigger": first.trigger,
+    }
+    if others:
+        email.attach("notifications.json", as_array(notifications), "application/json")
+    else:
+        email.attach("notification.json", first.body(), "application/json")
+    return email
+
+
+def as_array(notifications: Sequence[Notification]) -> bytes:
+    return b"[" + b",\n".join(each.body() for each in notifications) + b"]\n"

@@ -1,0 +1,47 @@
+"""Which domains get no emails for a moment: their mail server, or ours on their behalf, has just asked for time.
+
+What has to wait for that is due again when the moment is over. It costs no attempt, and other domains don't wait
+with it.
+"""
+
+import re
+import time
+from datetime import timedelta
+
+from deliveries.channels import EmailTarget, Report
+from deliveries.channels.smtp import CLOSING
+from deliveries.claiming import Claim
+
+PAUSE = timedelta(seconds=30)
+# Too many, too fast, come back later (RFC 3463). A full mailbox and the like say nothing about the domain.
+ASKS_FOR_TIME = re.compile(r"(?<![\d.])4\.(?:7\.\d{1,3}|3\.[12]|4\.5)(?!\d)", re.ASCII)
+MOST_REMEMBERED = 10_000
+
+paused: dict[str, float] = {}
+
+
+def domain_of(one: Claim) -> str:
+    """Empty for a webhook's claim."""
+    return one.target.email.rpartition("@")[2].lower() if isinstance(one.target, EmailTarget) else ""
+
+
+def is_paused(one: Claim) -> bool:
+    if not paused:
+        return False
+    until = paused.get(domain := domain_of(one))
+    if until is not None and time.monotonic() >= until:
+        paused.pop(domain, None)
+        return False
+    return until is not None
+
+
+def note_refusal(one: Claim, report: Report) -> None:
+    """Leave the domain alone for a moment, if that was asked for."""
+    if (domain := domain_of(one)) and asks_for_time(report):
+        if len(paused) >= MOST_REMEMBERED:
+            paused.clear()
+        paused[domain] = time.monotonic() + PAUSE.total_seconds()
+
+
+def asks_for_time(report: Report) -> bool:
+    return report.status_code == CLOSING or bool(ASKS_FOR_TIME.match(report.response_body))

@@ -1,0 +1,233 @@
+"""Subscriptions that go on failing: the application's contacts are told, and after five days they are disabled.
+
+A task looks for them every minute. An outage lasts from the first failed attempt (`failing_since`) to the next success.
+After an hour the contacts are told, after four days they are warned, and a day after the warning the subscription is
+disabled. The next success after any of that, be it after somebody has resumed the subscription, is told as well, by
+the settling that sees it.
+
+No clock alone brings that about: at least two attempts must have failed, the last of them well after the first; and
+between the warning and the end lies a day, as the sweeps' clock sees it.
+"""
+
+import zlib
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import Exists, F, OuterRef
+
+from deliveries.cases import OUTAGES, open_outages
+from deliveries.chores import alone, attempt, earlier_clock
+from deliveries.lifecycle import disable
+from deliveries.models import Notice
+from deliveries.notices import DAY, add, not_pestered
+from deliveries.stopping import stopping
+from subscriptions.models import Subscription, SubscriptionQuerySet
+
+LOCK = zlib.crc32(b"openvolt failing subscriptions")
+TELL_AFTER = timedelta(hours=1)
+WARN_AFTER = timedelta(days=4)
+DISABLE_AFTER = timedelta(days=5)
+BETWEEN_WARNING_AND_END = timedelta(days=1)
+FEWEST_FAILURES = 2
+LEAST_SHARE = 3  # of the time, that must lie between the first and the last failed attempt: a third
+BATCH = 100
+MOST_COUNTED = 1000
+REASON = "Every attempt has failed since {since:%Y-%m-%d %H:%M} UTC, for five days."
+UNFINISHED = """
+SELECT each.id, (
+    SELECT count(*) FROM (
+        SELECT FROM deliveries_delivery
+        WHERE subscription_id = each.id AND status IN ('pending', 'held') LIMIT %s
+    ) AS unfinished
+) FROM unnest(%s::uuid[]) AS each (id)
+"""
+
+
+def sweep() -> None:
+    """Does nothing while another worker does it, on whatever machine."""
+    with alone(LOCK) as is_mine:
+        if is_mine:
+            now = earlier_clock()
+            for step in (tell_failing, warn_failing, disable_failing):
+                attempt(step, now)
+
+
+def tell_failing(now: datetime) -> int:
+    """Tell of those that have failed for an hour; of one that comes and goes, once a day."""
+    lately = Notice.objects.filter(
+        subscription=OuterRef("pk"), kind=Notice.Kind.FAILING, created_at__range=(now - DAY, now)
+    )
+    due = failing_for(TELL_AFTER, now).filter(failing_since__gt=now - WARN_AFTER)
+    untold = due.exclude(told_failing_since=F("failing_since")).exclude(Exists(lately))
+    return in_batches(untold.select_for_update(**LOCKED), BATCH, partial(say_failing, now=now))
+
+
+def warn_failing(now: datetime) -> int:
+    """Tell of those that are to be disabled in a day. Whom nobody has looked at for longer gets this day, too."""
+    due = failing_for(WARN_AFTER, now).filter(disable_at=None)
+    return in_batches(due.select_for_update(**LOCKED), BATCH, partial(say_disabling, now=now))
+
+
+def disable_failing(now: datetime) -> int:
+    """One by one: all that waits of it is held in the same transaction."""
+    due = failing_for(DISABLE_AFTER, now).filter(disable_at__lte=now)
+    return in_batches(due.select_for_update(**LOCKED | {"no_key": False}), 1, partial(end, now=now))
+
+
+# One that somebody else holds is left to the next sweep.
+LOCKED: dict[str, Any] = {"of": ("self",), "skip_locked": True, "no_key": True}
+
+
+def failing_for(age: timedelta, now: datetime) -> SubscriptionQuerySet:
+    """Active ones of which no attempt has succeeded for so long although some were made."""
+    failing = Subscription.objects.active().filter(
+        failing_since__lte=now - age,
+        failure_count__gte=FEWEST_FAILURES,
+        last_failed_at__gte=F("failing_since") + age / LEAST_SHARE,
+    )
+    return failing.select_related("application").defer("encrypted_headers").order_by("failing_since")
+
+
+def in_batches(due: SubscriptionQuerySet, size: int, act: Callable[[Sequence[Subscription]], None]) -> int:
+    """Act on them until none is left, each batch locked and in a transaction of its own; returns how many they were."""
+    done = 0
+    while not stopping.is_set():
+        with transaction.atomic():
+            if locked := list(due[:size]):
+                act(locked)
+        done += len(locked)
+        if len(locked) < size:
+            break
+    return done
+
+
+def say_failing(locked: Sequence[Subscription], now: datetime) -> None:
+    for one in locked:
+        one.told_failing_since = one.failing_since
+    Subscription.objects.bulk_update(locked, ["told_failing_since"])
+    tell(Notice.Kind.FAILING, locked, now)
+
+
+def say_disabling(locked: Sequence[Subscription], now: datetime) -> None:
+    for one in locked:
+        one.told_failing_since = one.failing_since
+        one.disable_at = max(five_days_later(one), now + BETWEEN_WARNING_AND_END)
+    Subscription.objects.bulk_update(locked, ["told_failing_since", "disable_at"])
+    tell(Notice.Kind.DISABLING, locked, now)
+
+
+def end(locked: Sequence[Subscription], now: datetime) -> None:
+    for one in locked:
+        disable(one, now, REASON.format(since=one.failing_since))
+    tell(Notice.Kind.DISABLED, locked, now)
+
+
+def tell_gone(locked: Subscription, now: datetime) -> None:
+    """That it was disabled because the receiver asked for it (410)."""
+    locked.told_failing_since = locked.failing_since or now
+    locked.save(update_fields=["told_failing_since"])
+    tell(Notice.Kind.GONE, [locked], now)
+
+
+def tell_recovered(locked: Subscription, now: datetime) -> None:
+    """Of an attempt that has just succeeded. While the subscription is paused or disabled, that is no recovery."""
+    if locked.told_failing_since is not None and locked.is_active:
+        tell(Notice.Kind.RECOVERED, [locked], now)
+        locked.told_failing_since = None
+
+
+def tell(kind: Notice.Kind, locked: Sequence[Subscription], now: datetime) -> None:
+    """A notice to each contact of the application, of each of these. All have the outage they are told of."""
+    unfinished = unfinished_of([one.id for one in locked])
+    told = {one.id: facts(one, unfinished[one.id], now) for one in locked}
+    if kind in OUTAGES:
+        open_outages(kind, locked, told, now)
+    notices = [
+        Notice(
+            kind=kind,
+            application_id=one.application_id,
+            email=email,
+            subscription=one,
+            occasion=occasion(one),
+            facts=told[one.id],
+            due_at=now,
+            created_at=now,
+        )
+        for one in locked
+        for email in one.application.contacts
+    ]
+    if notices:
+        add(not_pestered(notices, now))
+
+
+def occasion(subscription: Subscription) -> str:
+    since = subscription.told_failing_since
+    return f"{subscription.id} {since.isoformat()}" if since else ""
+
+
+def facts(one: Subscription, unfinished: int, now: datetime) -> dict[str, Any]:
+    """What letters say of the outage, as it is now."""
+    since = one.told_failing_since or now
+    return {
+        "url": one.url_without_query,
+        "description": one.description,
+        "since": since.isoformat(),
+        "at": now.isoformat(),
+        "disable_at": (one.disable_at or since + DISABLE_AFTER).isoformat(),
+        "failures": one.failure_count,
+        "last_error": one.last_error,
+        "unfinished": unfinished,
+    }
+
+
+def five_days_later(one: Subscription) -> datetime:
+    assert one.failing_since is not None  # noqa: S101
+    return one.failing_since + DISABLE_AFTER
+
+
+def unfinished_of(ids: Collection[UUID]) -> dict[UUID, int]:
+    """How many deliveries of each are pending or held; one more than `MOST_COUNTED` for all that are more."""
+    with connection.cursor() as cursor:
+        cursor.execute(UNFINISHED, [MOST_COUNTED + 1, list(ids)])
+        return dict(cursor.fetchall())
+
+
+def why_untold(notice: Notice) -> str:
+    """Why a notice of an outage is not to be sent any more; empty if it is."""
+    subscription = notice.subscription
+    if notice.email.lower() not in map(str.lower, notice.application.contacts):
+        return "The address is no longer a contact of the application."
+    if subscription is None or subscription.deleted_at is not None:
+        return "The subscription was deleted."
+    return OVER[notice.kind](notice, subscription)
+
+
+def why_not_failing(notice: Notice, subscription: Subscription) -> str:
+    goes_on = subscription.failing_since == subscription.told_failing_since
+    if subscription.is_active and goes_on and occasion(subscription) == notice.occasion:
+        return ""
+    return "It does not fail any more, or is not active."
+
+
+def why_not_disabled(_: Notice, subscription: Subscription) -> str:
+    return "" if subscription.status == Subscription.Status.DISABLED else "It is not disabled any more."
+
+
+def why_not_recovered(notice: Notice, _: Subscription) -> str:
+    """Who was not told that it fails need not be told that it does not."""
+    same = {"application": notice.application_id, "occasion": notice.occasion, "email__iexact": notice.email}
+    told = Notice.objects.filter(**same).exclude(pk=notice.pk).exclude(due_at=None, sent_at=None)
+    return "" if told.exists() else "Nobody at this address was told that it fails."
+
+
+OVER: dict[str, Callable[[Notice, Subscription], str]] = {
+    Notice.Kind.FAILING: why_not_failing,
+    Notice.Kind.DISABLING: why_not_failing,
+    Notice.Kind.DISABLED: why_not_disabled,
+    Notice.Kind.GONE: why_not_disabled,
+    Notice.Kind.RECOVERED: why_not_recovered,
+}

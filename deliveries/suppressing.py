@@ -1,0 +1,90 @@
+"""Addresses that nothing is sent to: what puts one on the list, and who takes it off again.
+
+An address that does not exist, or whose owner complained, costs the sender's good name with each further email. So it
+is suppressed for every application, for good; only staff lift that.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Lower
+
+from accounts.audit import picture, record
+from deliveries.channels import Report
+from deliveries.lifecycle import NotPossible, ask_to_confirm, cancel_unfinished
+from deliveries.notices import MOST_QUESTIONS
+from subscriptions.models import Recipient, Subscription, Suppression
+
+MAIL_SERVER = "mail server"
+LONGEST_REASON = 500
+
+
+def suppress_refused(refused: Mapping[str, Report], now: datetime) -> None:
+    """Of these addresses, suppress those that the mail server said do not exist."""
+    reasons = {email: report.error for email, report in refused.items() if report.no_such_address}
+    if reasons:
+        suppress(reasons, MAIL_SERVER, now)
+
+
+def suppress(reasons: Mapping[str, str], source: str, now: datetime) -> None:
+    """Send nothing more to these addresses, and cancel what was to be sent. `reasons` says why, for each.
+
+    Said again of one that is suppressed, it reaches who has added the address meanwhile.
+    """
+    cut = {email.lower(): reason[:LONGEST_REASON] for email, reason in sorted(reasons.items())}
+    with transaction.atomic():
+        note(cut, source, now)
+        ids = locked(cut, [Recipient.Status.UNCONFIRMED, Recipient.Status.CONFIRMED])
+        Recipient.objects.filter(pk__in=ids).update(status=Recipient.Status.SUPPRESSED)
+        cancel_unfinished(Q(recipient__in=ids), now)
+
+
+def note(reasons: Mapping[str, str], source: str, now: datetime) -> None:
+    """Those that are suppressed already keep their first reason; those that were lifted are so again."""
+    again = Suppression.objects.select_for_update().filter(email__in=reasons).exclude(lifted_at=None)
+    lifted = list(again.order_by("email"))
+    for one in lifted:
+        one.reason, one.source, one.created_at, one.lifted_at = reasons[one.email], source, now, None
+    Suppression.objects.bulk_update(lifted, ["reason", "source", "created_at", "lifted_at"])
+    Suppression.objects.bulk_create(
+        (
+            Suppression(email=email, reason=reason, source=source, created_at=now)
+            for email, reason in reasons.items()
+        ),
+        ignore_conflicts=True,
+    )
+
+
+def recipients_at(emails: Collection[str]) -> QuerySet[Recipient]:
+    """Whoever has one of these addresses, which are in lower case."""
+    return Recipient.objects.annotate(address=Lower("email")).filter(address__in=emails)
+
+
+def locked(emails: Collection[str], statuses: Collection[str]) -> list[UUID]:
+    """The ids of the recipients who have these addresses and a status of these, under their subscriptions' locks."""
+    theirs = recipients_at(emails).filter(status__in=statuses)
+    subscriptions = set(theirs.values_list("subscription_id", flat=True))
+    locks = Subscription.objects.select_for_update().filter(pk__in=subscriptions).order_by("id")
+    list(locks.values_list("pk", flat=True))
+    return list(theirs.filter(subscription__in=subscriptions).values_list("pk", flat=True))
+
+
+def lift(suppression: Suppression, now: datetime) -> Suppression:
+    """Whoever has the address is unconfirmed again, and is asked. Raises NotPossible when it is lifted already."""
+    with transaction.atomic():
+        one = Suppression.objects.select_for_update().get(pk=suppression.pk)
+        if not one.is_standing:
+            raise NotPossible("The address is not suppressed any more.")
+        before = picture(one)
+        one.lifted_at = now
+        one.save(update_fields=["lifted_at"])
+        ids = locked([one.email], [Recipient.Status.SUPPRESSED])
+        theirs = Recipient.objects.filter(pk__in=ids)
+        theirs.update(status=Recipient.Status.UNCONFIRMED, confirmed_at=None)
+        asked = theirs.filter(removed_at=None, subscription__deleted_at=None).select_related("subscription")
+        ask_to_confirm(asked.order_by("-id").defer("subscription__encrypted_headers")[:MOST_QUESTIONS], now)
+        record("suppression.lifted", one, before, picture(one))
+    return one
