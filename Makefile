@@ -9,7 +9,7 @@ PIP := $(BIN) -m pip --disable-pip-version-check install --quiet --quiet --progr
 LINT := DEBUG=1 $(BIN)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test crash demo bench load emails lint locks
+.PHONY: help run test crash demo bench load emails examples fuzz lint locks
 
 help:
 	@echo "make run    run the whole service in the foreground (PORT=8000)"
@@ -19,6 +19,8 @@ help:
 	@echo "make test   run every test"
 	@echo "make crash  kill parts of a service under load and account for every event (SEED=… FORM=kills|backlog EVENTS=20000 BACKLOG=200000)"
 	@echo "make emails render every email to var/emails/index.html, with pictures (ONLY=revoked)"
+	@echo "make examples record the API's examples anew"
+	@echo "make fuzz   ask a running service everything that the schema allows, and what it does not (MINUTES=10 SEED=…)"
 	@echo "make lint   check formatting, lint, types, import rules and migrations"
 
 run: $(VENV)/installed
@@ -37,6 +39,7 @@ test: $(VENV)/installed-dev
 	@$(BIN) -m tests.support.browser
 	@$(BIN) -m tests.support.redis
 	@$(BIN) -m tests.support.clocks
+	@$(BIN) -m tests.support.languages
 	@exec $(BIN) -m pytest -n auto --dist loadfile
 
 crash: $(VENV)/installed-dev
@@ -44,6 +47,12 @@ crash: $(VENV)/installed-dev
 
 emails: $(VENV)/installed-dev
 	@exec $(BIN) -m tests.lookbook $(if $(ONLY),--only $(ONLY))
+
+examples: $(VENV)/installed-dev
+	@WRITE_EXAMPLES=1 $(BIN) -m pytest -q tests/openvolt_events/test_api_examples.py -k what_is_recorded
+
+fuzz: $(VENV)/installed-dev
+	@exec $(BIN) -m tests.fuzz --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/installed-dev
 	$(BIN) -m ruff format --check .

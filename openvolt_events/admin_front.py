@@ -11,7 +11,7 @@ from django.utils.timesince import timesince
 
 from accounts.admin_columns import list_of, page_of
 from accounts.admin_lists import Count, count_up_to, earliest_id
-from deliveries.models import LATE, Attempt, ConfirmationRequest, Delivery, Heartbeat
+from deliveries.models import LATE, Attempt, Case, Delivery, Heartbeat, Notice
 from subscriptions.models import Subscription
 
 MOST_COUNTED = 1000
@@ -76,7 +76,8 @@ def front_page(now: datetime) -> FrontPage:
             failing_figure(failing, now),
             failed_figure(now),
             held_figure(),
-            confirmations_figure(now),
+            notices_figure(now),
+            cases_figure(now),
             pulse_figure(heartbeat, now),
         ],
         failing=[failing_row(subscription, now) for subscription in failing],
@@ -139,10 +140,18 @@ def held_figure() -> Figure:
     )
 
 
-def confirmations_figure(now: datetime) -> Figure:
-    due = ConfirmationRequest.objects.filter(due_at__lte=now)
-    url = list_of("deliveries_confirmationrequest", next="due")
-    return Figure("Confirmation emails due", count(due), url)
+def notices_figure(now: datetime) -> Figure:
+    url = list_of("deliveries_notice", next="due")
+    return Figure("Notices due", count(Notice.objects.due(now)), url)
+
+
+def cases_figure(now: datetime) -> Figure:
+    """Not wrong, however long: it is for the applications' own people to see to."""
+    url = list_of("deliveries_case", state__exact=Case.State.OPEN)
+    nobodys = Case.objects.filter(state=Case.State.OPEN)
+    oldest = nobodys.order_by("created_at").first()
+    note = f"told of, nobody is on it; the oldest for {span(oldest.created_at, now)}" if oldest else ""
+    return Figure("Cases open", count(nobodys), url, note)
 
 
 def pulse_figure(heartbeat: Heartbeat | None, now: datetime) -> Figure:
@@ -163,9 +172,9 @@ def pulse_problems(heartbeat: Heartbeat | None, now: datetime) -> Iterator[str]:
 def late_problems(oldest: Delivery | None, now: datetime) -> Iterator[str]:
     if oldest and oldest.next_attempt_at and now - oldest.next_attempt_at >= LATE:
         yield f"A delivery has been due for {span(oldest.next_attempt_at, now)} and is not under way."
-    waiting = ConfirmationRequest.objects.filter(due_at__lte=now - LATE).order_by("due_at").first()
+    waiting = Notice.objects.due(now - LATE).first()
     if waiting and waiting.due_at:
-        yield f"A confirmation email has been due for {span(waiting.due_at, now)}."
+        yield f"A notice by email has been due for {span(waiting.due_at, now)}."
 
 
 def failing_complaints(failing: list[Subscription], now: datetime) -> Iterator[str]:

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from accounts.audit import act_as, record
 from openvolt_events.actors import by_staff
+from openvolt_events.admin_emails import email_urls
 from openvolt_events.admin_front import front_page
 
 ROAD = ["accounts", "events", "subscriptions", "deliveries"]
@@ -32,6 +33,9 @@ class OperatorsSite(admin.AdminSite):
             return view(request, *args, **kwargs)
 
         return super().admin_view(update_wrapper(acting, view), cacheable)
+
+    def get_urls(self) -> list[Any]:
+        return [*email_urls(self), *super().get_urls()]
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         with transaction.atomic():

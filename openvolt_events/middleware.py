@@ -50,10 +50,12 @@ def forget_request_id(**_: object) -> None:
 
 
 class ContentSecurityPolicyMiddleware:
+    """The policy, for every answer that has none of its own (admin_emails.py)."""
+
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        response.headers["content-security-policy"] = CONTENT_SECURITY_POLICY
+        response.headers.setdefault("content-security-policy", CONTENT_SECURITY_POLICY)
         return response

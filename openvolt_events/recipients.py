@@ -13,20 +13,25 @@ from django.shortcuts import render
 from django.urls import path
 from django.utils import timezone
 from django.utils.decorators import method_decorator
+from django.utils.translation.trans_real import parse_accept_lang_header
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import View
 
 from deliveries.channels.wording import sentences
-from deliveries.lifecycle import confirm_recipient, unsubscribe_recipient
+from deliveries.letters.reader import LANGUAGES, Reader
+from deliveries.lifecycle import choose, confirm_recipient, unsubscribe_recipient
+from openvolt_events.preferences import PreferencesForm
 from subscriptions.links import (
     BrokenLink,
     ExpiredLink,
     confirm_link,
+    preferences_link,
     recipient_to_confirm,
     recipient_to_unsubscribe,
+    recipient_who_chooses,
     unsubscribe_link,
 )
-from subscriptions.models import EVERY_TYPE, Recipient
+from subscriptions.models import EVERY_TYPE, Channel, Recipient
 
 PRIVATE = {
     "cache-control": "no-store",
@@ -64,16 +69,18 @@ class RecipientPage(View):
         return self.answer(request, token, self.change)
 
     def answer(self, request: HttpRequest, token: str, act: Any) -> HttpResponse:
-        """Only for a recipient who is still one; otherwise say what is wrong with the link."""
+        """Only for a recipient who is still one, in their language; otherwise say what is wrong with the link."""
         try:
-            recipient = existing(self.recipient_id(token))
+            recipient = known(self.recipient_id(token))
         except ExpiredLink:
-            return render(request, "recipients/expired.html", status=410)
+            return say(request, "recipients/expired.html", browsers_reader(request), status=410)
         except BrokenLink:
-            return render(request, "recipients/broken.html", status=404)
-        if recipient is None:
-            return render(request, "recipients/nothing_to_do.html")
-        return act(request, recipient)
+            return say(request, "recipients/broken.html", browsers_reader(request), status=404)
+        if recipient is None or is_gone(recipient):
+            reader = reader_of(recipient) if recipient else browsers_reader(request)
+            return say(request, "recipients/nothing_to_do.html", reader)
+        with reader_of(recipient).language_on():
+            return act(request, recipient)
 
 
 class ConfirmPage(RecipientPage):
@@ -89,6 +96,25 @@ class ConfirmPage(RecipientPage):
         return show(request, "recipients/confirm.html", recipient, status=409 if suppressed else 200)
 
 
+class PreferencesPage(RecipientPage):
+    """What somebody wants, and when. Saved by its button; what is not valid is shown again, with the reason."""
+
+    def recipient_id(self, token: str) -> UUID:
+        return recipient_who_chooses(token)
+
+    def page(self, request: HttpRequest, recipient: Recipient) -> HttpResponse:
+        return show(request, "recipients/preferences.html", recipient, form=PreferencesForm.of(recipient))
+
+    def change(self, request: HttpRequest, recipient: Recipient) -> HttpResponse:
+        form = PreferencesForm(recipient.subscription, request.POST)
+        if not (recipient.wants_email and form.is_valid()):
+            return show(request, "recipients/preferences.html", recipient, status=422, form=form)
+        choose(recipient, form.cleaned_data, timezone.now())
+        with reader_of(recipient).language_on():  # it may be another one now
+            form = PreferencesForm.of(recipient)
+            return show(request, "recipients/preferences.html", recipient, form=form, saved=True)
+
+
 class UnsubscribePage(RecipientPage):
     def recipient_id(self, token: str) -> UUID:
         return recipient_to_unsubscribe(token)
@@ -102,28 +128,53 @@ class UnsubscribePage(RecipientPage):
         return show(request, "recipients/unsubscribe.html", recipient)
 
 
-def existing(recipient_id: UUID) -> Recipient | None:
-    return (
-        Recipient.objects.select_related("subscription__application")
-        .filter(pk=recipient_id, removed_at=None, subscription__deleted_at=None)
-        .first()
-    )
+def known(recipient_id: UUID) -> Recipient | None:
+    return Recipient.objects.select_related("subscription__application").filter(pk=recipient_id).first()
 
 
-def show(request: HttpRequest, template: str, recipient: Recipient, status: int = 200) -> HttpResponse:
+def is_gone(recipient: Recipient) -> bool:
+    return recipient.removed_at is not None or recipient.subscription.deleted_at is not None
+
+
+def reader_of(recipient: Recipient) -> Reader:
+    return Reader(recipient.timezone, recipient.language)
+
+
+def browsers_reader(request: HttpRequest) -> Reader:
+    """Where no recipient is known: who reads the first language that the browser asks for and that we speak."""
+    asked = parse_accept_lang_header(request.headers.get("accept-language", ""))
+    spoken = (language.partition("-")[0] for language, quality in asked if quality > 0)
+    return Reader(language=next((language for language in spoken if language in LANGUAGES), "en"))
+
+
+def say(request: HttpRequest, template: str, reader: Reader, status: int = 200) -> HttpResponse:
+    """What is the same for everybody, in this reader's language."""
+    with reader.language_on():
+        return render(request, template, status=status)
+
+
+def show(
+    request: HttpRequest, template: str, recipient: Recipient, status: int = 200, **more: Any
+) -> HttpResponse:
+    return render(request, template, context_of(recipient) | more, status=status)
+
+
+def context_of(recipient: Recipient) -> dict[str, Any]:
     subscription = recipient.subscription
-    context = {
+    return {
         "recipient": recipient,
         "application": subscription.application,
-        "sentences": sentences(subscription.event_types),
-        "everything": EVERY_TYPE in subscription.event_types,
+        "sentences": sentences(subscription.emailed_types),
+        "everything": EVERY_TYPE in subscription.emailed_types,
+        "is_fallback": subscription.channel == Channel.WEBHOOK,
         "confirm_link": confirm_link(recipient.id),
         "unsubscribe_link": unsubscribe_link(recipient.id),
+        "preferences_link": preferences_link(recipient.id),
     }
-    return render(request, template, context, status=status)
 
 
 urlpatterns = [
     path("confirm/<token>", ConfirmPage.as_view(), name="confirm-recipient"),
+    path("preferences/<token>", PreferencesPage.as_view(), name="recipient-preferences"),
     path("unsubscribe/<token>", UnsubscribePage.as_view(), name="unsubscribe-recipient"),
 ]

@@ -342,9 +342,11 @@ def bootstrap(var: Path, port: int, environment: Mapping[str, str]) -> None:
 def web_server(sockets: Sequence[socket.socket], environment: Mapping[str, str]) -> Child:
     binds = [f"--bind=fd://{listener.fileno()}" for listener in sockets]
     options = [
-        "--worker-class=gthread",
+        "--worker-class=openvolt_events.web.Worker",
         "--workers=2",
         "--threads=8",
+        "--worker-connections=400",  # each a file: a process may often open no more than 1024
+        "--keep-alive=10",
         "--graceful-timeout=5",
         "--log-level=warning",
         "--no-control-socket",

@@ -5,6 +5,7 @@ A wrong value raises `ImproperlyConfigured` with the variable's name, its value 
 """
 
 import os
+import re
 import ssl
 from datetime import timedelta
 from ipaddress import ip_network
@@ -301,8 +302,18 @@ def anymail_settings(provider: str, token: str, query: dict[str, str]) -> dict[s
     extra = {f"{provider}_{name}".upper(): value for name, value in query.items()}
     return {
         "EMAIL_BACKEND": f"anymail.backends.{provider}.EmailBackend",
-        "ANYMAIL": {ANYMAIL_TOKENS[provider]: token, "REQUESTS_TIMEOUT": (5, 20), **extra},
+        "ANYMAIL": {
+            ANYMAIL_TOKENS[provider]: token,
+            "REQUESTS_TIMEOUT": (5, 20),
+            "IGNORE_UNSUPPORTED_FEATURES": provider == "mailersend",  # it takes no metadata
+            **extra,
+        },
     }
+
+
+def email_backend_provider(backend: str) -> str:
+    """Empty for a backend that is not one of Anymail's."""
+    return backend.split(".")[2] if backend.startswith("anymail.") else ""
 
 
 try:
@@ -312,12 +323,63 @@ except ValueError:  # urlsplit: a port that is no number
         "EMAIL_URL has a port that is no number; set it like smtp://host:587."
     ) from None
 EMAIL_TIMEOUT = 30
+
+
+WEBHOOK_PROVIDERS = {*ANYMAIL_TOKENS, "amazon_ses"}
+WEBHOOK_SIGNING_KEYS = {
+    "mailersend": "MAILERSEND_SIGNING_SECRET",
+    "mailgun": "MAILGUN_WEBHOOK_SIGNING_KEY",
+    "sendgrid": "SENDGRID_TRACKING_WEBHOOK_VERIFICATION_KEY",
+}
+SIGNED_ALWAYS = {"mailersend", "mailgun"}  # Anymail takes nothing of theirs without a key
+
+
+def email_webhook_settings(
+    secret: str, providers: list[str], key: str
+) -> tuple[list[str], dict[str, object]]:
+    """Whose tracking webhooks are taken, and Anymail's settings for them. Without a secret: nobody's."""
+    if not secret:
+        return [], {}
+    pairs = [pair.strip() for pair in secret.split(",")]
+    if not all(re.fullmatch(r"[!-+\--9;-~]+:[!-+\--~]{16,}", pair) for pair in pairs):
+        raise ImproperlyConfigured(
+            "EMAIL_WEBHOOK_SECRET can't be read; set it to user:password, the password of 16 characters or more, as "
+            "`python3 -c 'import secrets; print(secrets.token_urlsafe(24))'` prints one. "
+            "While it changes: both, with a comma."
+        )
+    if unknown := [name for name in providers if name not in WEBHOOK_PROVIDERS]:
+        known = ", ".join(sorted(WEBHOOK_PROVIDERS))
+        raise ImproperlyConfigured(
+            f"EMAIL_WEBHOOK_PROVIDERS names {unknown[0]!r}; set it to some of {known}."
+        )
+    if not providers:
+        raise ImproperlyConfigured(
+            "EMAIL_WEBHOOK_SECRET is set, and EMAIL_URL names no provider; "
+            "say in EMAIL_WEBHOOK_PROVIDERS whose webhooks come, or unset it."
+        )
+    if not key and (unsigned := SIGNED_ALWAYS.intersection(providers)):
+        raise ImproperlyConfigured(
+            f"EMAIL_WEBHOOK_SIGNING_KEY is not set; webhooks of {min(unsigned)} are taken with its signing key alone."
+        )
+    keys = {WEBHOOK_SIGNING_KEYS[name]: key for name in providers if key and name in WEBHOOK_SIGNING_KEYS}
+    return providers, {"WEBHOOK_SECRET": pairs, **keys}
+
+
+EMAIL_WEBHOOK_PROVIDERS, _of_webhooks = email_webhook_settings(
+    env("EMAIL_WEBHOOK_SECRET"),
+    env_list(
+        "EMAIL_WEBHOOK_PROVIDERS",
+        email_backend_provider(globals()["EMAIL_BACKEND"]),
+    ),
+    env("EMAIL_WEBHOOK_SIGNING_KEY"),
+)
+ANYMAIL = {**globals().get("ANYMAIL", {}), **_of_webhooks}
 DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", "Openvolt Events <events@openvolt.example>")
 
 # Jobs: django-q2 wakes the drains; PostgreSQL is the queue and the clock (docs/architecture.md)
 
 WORKERS = int(env_number("WORKERS", 2, 1, 64))
-DRAINS = {"webhook": WORKERS, "email": 1}
+DRAINS = {"webhook": WORKERS, "email": WORKERS}
 
 
 def broker_settings(url: str) -> dict[str, Any]:
@@ -373,6 +435,10 @@ Q_CLUSTER: dict[str, Any] = {
 
 RETENTION_DAYS = int(env_number("RETENTION_DAYS", 90, 1, 36_500))
 
+# After how many hours people are told again of what nobody handles, weekends apart (deliveries/reminding.py); 0: never
+
+HANDLING_REMINDER = timedelta(hours=env_number("HANDLING_REMINDER_HOURS", 24, 0, 1000))
+
 # Limits of the public API (contract, section 5)
 
 MAX_PAYLOAD_BYTES = 1024 * 1024
@@ -424,12 +490,15 @@ SPECTACULAR_SETTINGS = {
         "openvolt_events.api.schema.describe_problems",
         "openvolt_events.api.schema.describe_headers",
         "openvolt_events.api.schema.describe_notifications",
+        "openvolt_events.api.examples.show_examples",
+        "openvolt_events.api.samples.show_samples",
     ],
     "ENUM_NAME_OVERRIDES": {
         "EventTypeName": "openvolt_events.api.schema.EVENT_TYPE_CHOICES",
         "DeliveryStatus": "deliveries.models.Delivery.Status",
         "Trigger": "deliveries.models.Trigger",
         "Outcome": "deliveries.models.Attempt.Outcome",
+        "MailEventKind": "deliveries.models.MailEvent.Kind",
         "SubscriptionStatus": "subscriptions.models.Subscription.Status",
         "RecipientStatus": "subscriptions.models.Recipient.Status",
         "Channel": "subscriptions.models.Channel",
@@ -482,6 +551,14 @@ AUTH_PASSWORD_VALIDATORS = [
     for validator in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
 ]
 
+READ_TIMEOUT = timedelta(seconds=env_number("READ_TIMEOUT", 20, 1, 300))
+METRICS_TOKEN = env("METRICS_TOKEN")
+if METRICS_TOKEN and not re.fullmatch(r"[!-~]{20,}", METRICS_TOKEN):
+    raise ImproperlyConfigured(
+        "METRICS_TOKEN is too short, or has characters that a header can't carry; set it to 20 or more letters and "
+        "digits, as `python3 -c 'import secrets; print(secrets.token_urlsafe(32))'` prints them."
+    )
+
 # Logs: one line an event, for people or for machines
 
 LOG_FORMAT = env_choice("LOG_FORMAT", "console", {"console", "json"})
@@ -518,6 +595,7 @@ LOGGING = {
         "axes": {"level": "WARNING"},
         "django-q": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},  # each 4xx is the caller's, and has said so
+        "django.security.DisallowedHost": {"level": "CRITICAL"},  # a 400, too, with a traceback for each
         "urllib3": {"level": "ERROR"},  # warns about receivers' malformed answers, with whole URLs
     },
 }

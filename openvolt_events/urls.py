@@ -6,6 +6,10 @@ from django.urls import include, path
 from django.views.generic import RedirectView, TemplateView
 
 from openvolt_events.api.health import healthz, readyz
+from openvolt_events.cases import CasePage
+from openvolt_events.contacts import SummaryPage
+from openvolt_events.mail_webhooks import mail_webhook
+from openvolt_events.metrics import metrics
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/docs/")),
@@ -13,11 +17,15 @@ urlpatterns = [
     path("docs", RedirectView.as_view(url="/docs/")),
     path("admin", RedirectView.as_view(url="/admin/")),
     path("docs/", TemplateView.as_view(template_name="docs.html"), name="docs"),
+    path("cases/<token>", CasePage.as_view(), name="case"),
     path("recipients/", include("openvolt_events.recipients")),
+    path("contacts/summary/<token>", SummaryPage.as_view(), name="end-summary"),
     path("favicon.ico", RedirectView.as_view(url=static("favicon.svg"))),
     path("admin/", admin.site.urls),
     path("healthz", healthz),
     path("readyz", readyz),
+    path("metrics", metrics),
+    path("anymail/<slug:provider>/tracking/", mail_webhook, name="mail-webhook"),
 ]
 
 handler400 = "openvolt_events.api.problems.bad_request"

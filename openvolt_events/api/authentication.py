@@ -103,6 +103,18 @@ class HasAnyKey(BasePermission):
         return True
 
 
+class HasAnyReadingKey(NeedsKey):
+    """A platform key, or an application key with the scope `read`."""
+
+    wanted = "an API key, of either kind"
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        key = key_of(request)
+        if key.kind == ApiKey.Kind.APPLICATION:
+            self.check_scope(key, request, view)
+        return True
+
+
 def key_of(request: Request) -> ApiKey:
     """The key that was sent; only behind one of the permissions above."""
     if not isinstance(request.auth, ApiKey):

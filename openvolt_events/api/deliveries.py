@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from deliveries.channels import RESPONSE_LIMIT
 from deliveries.claiming import notification
 from deliveries.lifecycle import cancel, retry
-from deliveries.models import Attempt, Delivery, Trigger
+from deliveries.models import Attempt, Delivery, MailEvent, Trigger
 from deliveries.partitions import EPOCH, first_id
 from deliveries.waiting import why_waiting
 from events.event_types import EVENT_TYPES
@@ -35,7 +35,7 @@ LATEST = datetime.max.replace(tzinfo=UTC) - LAG
 class DeliverySummary(serializers.ModelSerializer):
     """A delivery without its attempts."""
 
-    type = serializers.ChoiceField(sorted(EVENT_TYPES), source="event.type")
+    type = serializers.ChoiceField(sorted(EVENT_TYPES), source="event_type")
     recipient = serializers.EmailField(source="recipient.email", allow_null=True)
     test = serializers.BooleanField()
     next_attempt_at = Timestamp(allow_null=True)
@@ -46,7 +46,15 @@ class DeliverySummary(serializers.ModelSerializer):
         model = Delivery
         fields: tuple[str, ...] = (
             *("id", "subscription_id", "event_id", "type", "channel", "recipient", "status", "trigger"),
-            *("test", "sequence", "attempt_count", "next_attempt_at", "created_at", "finished_at"),
+            *(
+                "replay_id",
+                "test",
+                "sequence",
+                "attempt_count",
+                "next_attempt_at",
+                "created_at",
+                "finished_at",
+            ),
         )
         read_only_fields = fields
 
@@ -86,20 +94,38 @@ class AttemptOfDelivery(serializers.ModelSerializer):
         return len(self.context["body"]) > RESPONSE_LIMIT
 
 
+class MailEventOfDelivery(serializers.ModelSerializer):
+    """What became of the email after the mail server had accepted it, where the email provider tells."""
+
+    at = Timestamp()
+
+    class Meta:
+        model = MailEvent
+        fields: tuple[str, ...] = ("kind", "at", "description")
+        read_only_fields = fields
+
+
 class WholeDelivery(DeliverySummary):
     """A delivery with its attempts, the oldest first."""
 
     waiting = serializers.SerializerMethodField(
-        help_text="Why it waits; null when it is due later, or finished."
+        help_text="Why it waits, for a digest for example; null when a retry is due later, or it is finished."
     )
     attempts = serializers.SerializerMethodField()
+    mail_events = serializers.SerializerMethodField(
+        help_text="Of an email, what its provider has told since it was accepted, the oldest first."
+    )
 
     class Meta(DeliverySummary.Meta):
-        fields: tuple[str, ...] = (*DeliverySummary.Meta.fields, "waiting", "attempts")
+        fields: tuple[str, ...] = (*DeliverySummary.Meta.fields, "waiting", "attempts", "mail_events")
         read_only_fields = fields
 
     def get_waiting(self, delivery: Any) -> str | None:
         return why_waiting(delivery, timezone.now())
+
+    @extend_schema_field(MailEventOfDelivery(many=True))
+    def get_mail_events(self, delivery: Any) -> Any:
+        return MailEventOfDelivery(delivery.newest_mail_events[::-1], many=True).data
 
     @extend_schema_field(AttemptOfDelivery(many=True))
     def get_attempts(self, delivery: Any) -> Any:
@@ -110,7 +136,7 @@ class WholeDelivery(DeliverySummary):
 class DeliveryFilter(filters.FilterSet):
     subscription_id = filters.UUIDFilter("subscription")
     event_id = filters.UUIDFilter("event")
-    type = filters.ChoiceFilter("event__type", choices=[(name, name) for name in EVENT_TYPES])
+    type = filters.ChoiceFilter("event_type", choices=[(name, name) for name in EVENT_TYPES])
     status = filters.ChoiceFilter(choices=Delivery.Status.choices)
     channel = filters.ChoiceFilter(choices=Channel.choices)
     created_after = MomentFilter(method="made_after")
@@ -129,7 +155,7 @@ def within_the_calendar(moment: datetime) -> datetime:
 
 
 def deliveries_of(request: Request) -> QuerySet[Delivery]:
-    return Delivery.objects.filter(application=application_of(request)).select_related("event", "recipient")
+    return Delivery.objects.filter(application=application_of(request)).select_related("recipient")
 
 
 @extend_schema_view(get=extend_schema(operation_id="list_deliveries", summary="List deliveries"))
@@ -137,17 +163,19 @@ class Deliveries(OfApplication, StrictList):
     """The application's deliveries, newest first; the attempts are in the single delivery."""
 
     permission_classes = (HasApplicationKey,)
-    queryset = Delivery.objects.select_related("event", "recipient").defer("event__payload")
+    queryset = Delivery.objects.select_related("recipient")
     serializer_class = DeliverySummary
     filterset_class = DeliveryFilter
 
 
 class SingleDelivery(OfApplication, generics.RetrieveAPIView, StrictView):
     newest = Attempt.objects.order_by("-number")[:MOST_ATTEMPTS]
+    newest_told = MailEvent.objects.order_by("-at", "-id")[:MOST_ATTEMPTS]
 
     permission_classes = (HasApplicationKey,)
     queryset = Delivery.objects.select_related("event", "recipient", "subscription").prefetch_related(
-        Prefetch("attempts", newest, to_attr="newest_attempts")
+        Prefetch("attempts", newest, to_attr="newest_attempts"),
+        Prefetch("mail_events", newest_told, to_attr="newest_mail_events"),
     )
     serializer_class = WholeDelivery
     lookup_field = "id"

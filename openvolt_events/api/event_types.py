@@ -48,7 +48,11 @@ class EventTypes(StrictView):
         description="By name.",
         parameters=[
             OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST}),
-            OpenApiParameter("cursor", str, description="From the `next` or `previous` of a page."),
+            OpenApiParameter(
+                "cursor",
+                {"type": "string", "enum": sorted(EVENT_TYPES)},
+                description="From the `next` or `previous` of a page.",
+            ),
         ],
         responses={200: Catalogue},
     )

@@ -1,7 +1,8 @@
 """/v1/events: what happened, published by the platform and read by the application that it concerns."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from http import HTTPStatus
 from itertools import accumulate
@@ -16,6 +17,7 @@ from drf_spectacular.utils import (
     OpenApiParameter,
     OpenApiResponse,
     extend_schema,
+    extend_schema_field,
     extend_schema_view,
     inline_serializer,
 )
@@ -24,15 +26,23 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.models import Application
+from accounts.models import Application, Scope
+from deliveries.channels import Notification
 from deliveries.lifecycle import replay
 from deliveries.models import Delivery
+from deliveries.previewing import Code, Verdict, preview
 from deliveries.publishing import Change, ItemRefused, Published, UnknownEventType, publish_many
 from events.event_types import EVENT_TYPES
 from events.idempotency import KEPT_FOR
 from events.models import Event
 from events.payloads import PayloadRefused
-from openvolt_events.api.authentication import HasApplicationKey, HasPlatformKey, application_of
+from openvolt_events.api.authentication import (
+    HasAnyReadingKey,
+    HasApplicationKey,
+    HasPlatformKey,
+    application_of,
+    key_of,
+)
 from openvolt_events.api.deliveries import DeliverySummary
 from openvolt_events.api.fields import (
     AnyJSON,
@@ -46,7 +56,7 @@ from openvolt_events.api.fields import (
 from openvolt_events.api.pagination import NewestFirst
 from openvolt_events.api.problems import InvalidInput, NoSuchId, error_at
 from openvolt_events.api.views import Conditional, OfApplication, StrictList, StrictView, checked_input
-from subscriptions.models import Subscription
+from subscriptions.models import Channel, Subscription
 
 LONGEST_KEY = 255
 MOST_DELIVERIES = 200  # in an event's own answer; /v1/deliveries?event_id= has all
@@ -116,6 +126,12 @@ class NewEvent(StrictSerializer):
     occurred_at = Timestamp(required=False)
 
 
+class EventToPreview(NewEvent):
+    """As it would be published. With an application key, `application_id` may be left out."""
+
+    application_id = serializers.UUIDField(required=False)
+
+
 class NewEventOfBatch(NewEvent):
     idempotency_key = Text(max_length=LONGEST_KEY, required=False)
 
@@ -133,6 +149,52 @@ class Batch(StrictSerializer):
 
 PublishedBatch = inline_serializer("PublishedBatch", {"data": PublishedEvent(many=True)})
 DeliveriesMade = inline_serializer("DeliveriesMade", {"data": DeliverySummary(many=True)})
+
+
+class Reason(serializers.Serializer):
+    verdict = serializers.ChoiceField(
+        [str(one) for one in Verdict],
+        source="fate.verdict",
+        help_text="`told`: as soon as nothing else has to be waited for, or with a digest; `held`: kept until "
+        "what holds it is over; or `not_told`.",
+    )
+    code = serializers.ChoiceField(
+        [str(one) for one in Code], source="fate.code", allow_null=True, help_text="Why not, or not at once."
+    )
+    reason = serializers.CharField(source="fate.reason", allow_null=True, help_text="The same for people.")
+
+
+class RecipientPreviewed(Reason):
+    email = serializers.EmailField()
+
+
+class SubscriptionOfPreview(Reason):
+    """What would become of the event for one subscription; by email, it is `told` if anybody is."""
+
+    subscription_id = serializers.UUIDField(source="subscription.id")
+    channel = serializers.ChoiceField(Channel.choices, source="subscription.channel")
+    description = serializers.CharField(source="subscription.description")
+    pointer = serializers.CharField(
+        source="fate.pointer", allow_null=True, help_text="Where in the payload the filter does not match."
+    )
+    recipients = RecipientPreviewed(many=True, allow_null=True, help_text="Of emails; null for a webhook.")
+
+
+@extend_schema_field({"oneOf": [{"$ref": "#/components/schemas/Notification"}, {"type": "null"}]})
+class NotificationPreviewed(serializers.Field):
+    def to_representation(self, value: Notification) -> Any:
+        return json.loads(value.body())
+
+
+class EventPreviewed(serializers.Serializer):
+    """Who would be told, of all subscriptions, newest first."""
+
+    subscriptions = SubscriptionOfPreview(many=True)
+    notification = NotificationPreviewed(
+        allow_null=True,
+        help_text="What would be sent to the first one; to the others with their own `subscription_id`. The "
+        "`delivery_id` is made up for this preview: no delivery has it. Null if it is for nobody.",
+    )
 
 
 class ReplayTargets(StrictSerializer):
@@ -250,6 +312,34 @@ class EventBatch(StrictView):
         return publish_response({"data": data}, all(one.replayed for one in published))
 
 
+class PreviewOfEvent(StrictView):
+    permission_classes = (HasAnyReadingKey,)
+    scope = Scope.READ  # it stores nothing
+
+    @extend_schema(
+        operation_id="preview_event",
+        summary="See who would be told of an event",
+        description="The body of a publish, refused as a publish would refuse it: answers which of the application's "
+        "subscriptions would be told, which not and why, and the notification. Nothing is stored, nobody is told. A "
+        "key of the platform names the application; an application's own needs the scope `read`, and may leave "
+        "`application_id` out.",
+        request=EventToPreview,
+        responses={200: EventPreviewed},
+    )
+    def post(self, request: Request) -> Response:
+        own = key_of(request).application
+        item = dict(checked_input(EventToPreview if own else NewEvent, request))
+        if own:
+            item.setdefault("application_id", own.id)
+        applications = {own.id: own} if own else Application.objects.in_bulk([item["application_id"]])
+        refuse_unknown_applications([item], applications, [""])
+        try:
+            found = preview(change_of(item, applications, None, None), timezone.now())
+        except ItemRefused as refused:
+            raise problem_of(refused, "") from None
+        return Response(EventPreviewed(found).data)
+
+
 class SingleEvent(OfApplication, generics.RetrieveAPIView, Conditional):
     newest = Delivery.objects.select_related("recipient").order_by("-id")[:MOST_DELIVERIES]
 
@@ -309,24 +399,37 @@ def publish_items(
     pointer: str,
 ) -> list[Published]:
     """Publish all or none. `pointer` is the place of the items, if they are several."""
-    applications = Application.objects.in_bulk({item["application_id"] for item in items})
+    applications = applications_of({item["application_id"] for item in items})
     places = [f"{pointer}/{index}" if pointer else "" for index in range(len(items))]
     refuse_unknown_applications(items, applications, places)
-    changes = [
-        Change(
-            application=applications[item["application_id"]],
-            type=item["type"],
-            payload=item["payload"],
-            occurred_at=item.get("occurred_at"),
-            idempotency_key=key,
-            fingerprint=fingerprint,
-        )
-        for item, (key, fingerprint) in zip(items, names, strict=True)
-    ]
+    changes = [change_of(item, applications, *name) for item, name in zip(items, names, strict=True)]
     try:
         return publish_many(changes, timezone.now())
     except ItemRefused as refused:
         raise problem_of(refused, places[refused.index]) from None
+
+
+def applications_of(ids: Collection[UUID]) -> dict[UUID, Application]:
+    """Below the ORM, whose making of this query takes a tenth of a single publish."""
+    table = Application._meta.db_table
+    found = Application.objects.raw(f"SELECT * FROM {table} WHERE id = ANY(%s)", [list(ids)])  # noqa: S608
+    return {one.id: one for one in found}
+
+
+def change_of(
+    item: Mapping[str, Any],
+    applications: Mapping[UUID, Application],
+    key: str | None,
+    fingerprint: str | None,
+) -> Change:
+    return Change(
+        application=applications[item["application_id"]],
+        type=item["type"],
+        payload=item["payload"],
+        occurred_at=item.get("occurred_at"),
+        idempotency_key=key,
+        fingerprint=fingerprint,
+    )
 
 
 def refuse_unknown_applications(

@@ -15,6 +15,7 @@ from openvolt_events.api.problems import InvalidInput, error_at
 
 DEFAULT_LIMIT = 50
 MOST = 200
+CURSOR_PATTERN = "^A[A-Za-f][A-Za-z0-9_-]{20}[AEIMQUYcgkosw048]$"  # 17 bytes, the first of them 0 or 1
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,12 @@ class Cursor:
         try:
             raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
             newer = {0: False, 1: True}[raw[0]]
-            return cls(UUID(bytes=raw[1:]), newer)
+            cursor = cls(UUID(bytes=raw[1:]), newer)
         except (ValueError, KeyError, IndexError):
             raise no_such_cursor() from None
+        if str(cursor) != text:  # base64 can be written in several ways; a cursor in one
+            raise no_such_cursor()
+        return cursor
 
 
 def no_such_cursor() -> InvalidInput:
@@ -99,6 +103,6 @@ class NewestFirst(BasePagination):
                 "name": "cursor",
                 "in": "query",
                 "description": "From the `next` or `previous` of a page.",
-                "schema": {"type": "string"},
+                "schema": {"type": "string", "pattern": CURSOR_PATTERN},
             },
         ]

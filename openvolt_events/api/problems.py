@@ -6,10 +6,12 @@ from math import ceil
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.views import defaults
+from psycopg.errors import QueryCanceled
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
@@ -95,6 +97,9 @@ def described(error: Exception) -> tuple[dict[str, Any] | None, dict[str, str]]:
     if isinstance(error, CONFLICTS):
         code = "idempotency-conflict" if isinstance(error, IdempotencyConflict) else "conflict"
         return problem(HTTPStatus.CONFLICT, str(error), code), {}
+    if isinstance(error.__cause__, QueryCanceled):
+        log.error("a query took too long", reason=str(error).strip())
+        return too_slow(), {"Retry-After": RETRY_SECONDS}
     if isinstance(error, DATABASE_AWAY):
         log.error("the database can't be reached", reason=str(error).strip())
         return unavailable(), {"Retry-After": RETRY_SECONDS}
@@ -133,6 +138,14 @@ def unavailable() -> dict[str, Any]:
         "publish it again under the same Idempotency-Key, and it is stored once."
     )
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, "unavailable")
+
+
+def too_slow() -> dict[str, Any]:
+    detail = (
+        f"The database took longer than {settings.READ_TIMEOUT.total_seconds():g} s (READ_TIMEOUT) for this. Ask for "
+        "less: a narrower filter, a smaller limit. If it was busy with something else, try again later."
+    )
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, "too-slow")
 
 
 def errors_of(detail: Any, pointer: str = "") -> Iterator[dict[str, str]]:

@@ -14,6 +14,7 @@ from rest_framework.request import Request
 
 from events.event_types import EVENT_TYPES, EventType
 from openvolt_events.api.authentication import ApiKeyAuthentication
+from openvolt_events.api.examples import NOTIFICATIONS
 from openvolt_events.api.fields import StrictSerializer
 from openvolt_events.api.problems import MEDIA_TYPE
 from openvolt_events.api.throttling import SECONDS
@@ -99,7 +100,8 @@ HEADERS = {
     "webhook-signature": "Standard Webhooks: `v1,<base64 HMAC-SHA256>`, one for every secret that is valid now.",
     "openvolt-event-id": "The unique id of the event: `GET /v1/events/{id}`.",
     "openvolt-sequence": "1, 2, 3 … for this subscription's deliveries, without a gap: who has every number has missed "
-    "nothing. Given at the first attempt and kept on retries, so that numbers may arrive out of order.",
+    "nothing. Given at the first attempt and kept on retries, so that numbers may arrive out of order. "
+    "A replay to another URL has none.",
     "openvolt-attempt": "1, 2, 3 …",
     "openvolt-trigger": "Why this attempt: `scheduled`, `manual`, `replay` or `test`.",
 }
@@ -230,7 +232,7 @@ def webhook(event_type: EventType) -> dict[str, Any]:
             {
                 "name": name,
                 "in": "header",
-                "required": True,
+                "required": name != "openvolt-sequence",
                 "description": description,
                 "schema": {"type": "string"},
             }
@@ -238,21 +240,11 @@ def webhook(event_type: EventType) -> dict[str, Any]:
         ],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": body, "example": example(event_type)}},
+            "content": {"application/json": {"schema": body, "example": NOTIFICATIONS.get(event_type.name)}},
         },
         "responses": {
             "2XX": {"description": "Received. Any other answer, and none in time, is a failed attempt."},
             "410": {"description": "Tell no more: disables the subscription at once."},
         },
         "security": [],
-    }
-
-
-def example(event_type: EventType) -> dict[str, Any]:
-    return {
-        "subscription_id": "0318df2f-7b9c-4b2e-bf8d-113919ab1e78",
-        "event_id": event_type.name,
-        "event_timestamp": "2026-10-26T00:05:00.000Z",
-        "delivery_id": "c9d893a1-11dc-4063-834f-35bff4437ca2",
-        "payload": event_type.example,
     }

@@ -1,9 +1,8 @@
 """/v1/subscriptions: who wants to know, by which channel."""
 
 import json
-import re
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -12,13 +11,15 @@ from django.conf import settings
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view, inline_serializer
 from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 
 from accounts.models import Scope
 from deliveries.channels.webhook import HIDDEN
+from deliveries.fallback import SHORTEST_AFTER
 from deliveries.lifecycle import (
     NotPossible,
     change_subscription,
@@ -30,12 +31,12 @@ from deliveries.lifecycle import (
     send_test,
 )
 from deliveries.publishing import UnknownEventType
-from events.event_types import EVENT_TYPES
+from events.event_types import EVENT_TYPES, PayloadError
 from events.payloads import unrepresentable
-from events.pointers import steps
+from events.pointers import LONGEST_POINTER, POINTER, steps
 from openvolt_events.api.authentication import HasApplicationKey, application_of
 from openvolt_events.api.deliveries import DeliverySummary
-from openvolt_events.api.events import DeliveriesMade
+from openvolt_events.api.events import DeliveriesMade, EventSummary
 from openvolt_events.api.fields import (
     BoundedList,
     EventTypeName,
@@ -50,17 +51,27 @@ from openvolt_events.api.problems import InvalidInput, error_at
 from openvolt_events.api.views import OfApplication, StrictList, StrictView, checked_input
 from subscriptions.addresses import AddressRefused, check_url
 from subscriptions.custom_headers import HeaderRefused, check_headers
-from subscriptions.models import EVERY_TYPE, HIGHEST_RATE, LONGEST_POINTER, Channel, Recipient, Subscription
+from subscriptions.filters import MOST_BYTES, MOST_POINTERS, MOST_VALUES, faults_of
+from subscriptions.models import EVERY_TYPE, HIGHEST_RATE, Channel, Recipient, Subscription
+from subscriptions.previewing import MOST_BYTES as MOST_PREVIEWED_BYTES
+from subscriptions.previewing import MOST_EVENTS, preview
 
 MOST_METADATA_BYTES = 16 * 1024
 OVERLAP_SECONDS = 86400
 LONGEST_WAIT = int(settings.LONGEST_RETRIES.total_seconds())
 OF_CHANNEL = {
-    Channel.WEBHOOK: {"url", "headers", "retry_schedule", "rate_limit", "ordered", "ordering_key"},
+    Channel.WEBHOOK: {
+        "url",
+        "headers",
+        "retry_schedule",
+        "rate_limit",
+        "ordered",
+        "ordering_key",
+        "fallback",
+    },
     Channel.EMAIL: {"recipients"},
 }
 NEEDED = {Channel.WEBHOOK: "url", Channel.EMAIL: "recipients"}
-POINTER = re.compile("(?:/(?:[^~/]|~[01])*)*", re.DOTALL)
 ORDERED = (
     "Its deliveries go out one at a time, in the order of publishing; one that fails holds those behind it until it "
     "succeeds, is cancelled, or has used up its attempts. A change is for what is published from then on."
@@ -69,6 +80,45 @@ ORDERING_KEY = (
     "With `ordered`: a JSON pointer (RFC 6901) into the payload, such as /0/meter_id. Order is kept among deliveries "
     "with the same value there, which do not wait for those with another; null: among all of the subscription's."
 )
+FILTER = (
+    "Narrows the event types by what is in the payload: JSON pointers (RFC 6901), each with the values allowed there. "
+    "An event is told if its payload has one of them at every pointer. They are strings, numbers, true, false and "
+    'null, equal as in JSON: 1 is 1.0, and neither "1" nor true. What is not there, an object and a list never match; '
+    f"null matches what is there and null. At most {MOST_POINTERS} pointers with {MOST_VALUES} values each, "
+    f"{MOST_BYTES // 1024} KiB in all; {{}}: every payload. A change is for what is published from then on."
+)
+FALLBACK = (
+    "Whom to tell by email of what the webhook could not tell: when a delivery of these event types fails for good, or "
+    "has not arrived after `late_after_seconds`. Once a delivery, and never of tests or of what a replay sends "
+    "elsewhere; at most 100 a day. The recipient is asked to confirm first; null: nobody is told."
+)
+
+
+@extend_schema_field(
+    {
+        "type": "object",
+        "maxProperties": MOST_POINTERS,
+        "propertyNames": {"maxLength": LONGEST_POINTER, "pattern": f"^{POINTER.pattern}$"},
+        "additionalProperties": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": MOST_VALUES,
+            "items": {"type": ["string", "number", "boolean", "null"]},
+        },
+        "examples": [{"/0/meter_id": ["m-1", "m-2"]}],
+    }
+)
+class PayloadFilter(serializers.Field):
+    """Which payloads are wanted; what a filter may be, subscriptions/filters.py says."""
+
+    def to_internal_value(self, data: Any) -> dict[str, list[Any]]:
+        if faults := list(faults_of(data)):
+            raise serializers.ValidationError(at_their_places(faults))
+        filter: dict[str, list[Any]] = data
+        return filter
+
+    def to_representation(self, value: Any) -> Any:
+        return value
 
 
 class RecipientAnswer(serializers.ModelSerializer):
@@ -78,9 +128,26 @@ class RecipientAnswer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
+class FallbackAnswer(serializers.Serializer):
+    """Of a subscription that has one."""
+
+    recipient = serializers.SerializerMethodField()
+    event_types = serializers.ListField(child=serializers.CharField(), source="fallback_types")
+    late_after_seconds = serializers.SerializerMethodField()
+
+    @extend_schema_field(RecipientAnswer)
+    def get_recipient(self, subscription: Subscription) -> dict[str, Any]:
+        return RecipientAnswer(subscription.current_recipients[0]).data  # type: ignore[attr-defined]  # prefetched
+
+    @extend_schema_field({"type": ["integer", "null"]})
+    def get_late_after_seconds(self, subscription: Subscription) -> int | None:
+        after = subscription.fallback_after
+        return int(after.total_seconds()) if after else None
+
+
 class SubscriptionAnswer(serializers.ModelSerializer):
-    """A subscription. `recipients` are those of emails; `url`, `headers`, `retry_schedule`, `rate_limit`, `ordered`
-    and `ordering_key` webhooks'.
+    """A subscription. `recipients` are those of emails; `url`, `headers`, `retry_schedule`, `rate_limit`, `ordered`,
+    `ordering_key` and `fallback` webhooks'.
     """
 
     url = serializers.CharField(allow_null=True)
@@ -88,9 +155,11 @@ class SubscriptionAnswer(serializers.ModelSerializer):
         child=serializers.CharField(), allow_null=True, help_text="The values are never shown."
     )
     recipients = RecipientAnswer(many=True, source="current_recipients", allow_null=True)
+    filter = PayloadFilter(help_text=FILTER)
     metadata = serializers.DictField()
     ordered = serializers.BooleanField(allow_null=True, help_text=ORDERED)
     ordering_key = serializers.CharField(allow_null=True, help_text=ORDERING_KEY)
+    fallback = serializers.SerializerMethodField(help_text=FALLBACK)
     failing_since = Timestamp(allow_null=True)
     created_at = Timestamp()
     updated_at = Timestamp()
@@ -98,12 +167,23 @@ class SubscriptionAnswer(serializers.ModelSerializer):
     class Meta:
         model = Subscription
         fields: tuple[str, ...] = (
-            *("id", "channel", "url", "recipients", "event_types", "description", "metadata", "headers"),
+            *(
+                "id",
+                "channel",
+                "url",
+                "recipients",
+                "event_types",
+                "filter",
+                "description",
+                "metadata",
+                "headers",
+            ),
             *(
                 "retry_schedule",
                 "rate_limit",
                 "ordered",
                 "ordering_key",
+                "fallback",
                 "status",
                 "status_reason",
                 "failing_since",
@@ -112,6 +192,10 @@ class SubscriptionAnswer(serializers.ModelSerializer):
             ),
         )
         read_only_fields = fields
+
+    @extend_schema_field(FallbackAnswer(allow_null=True))
+    def get_fallback(self, subscription: Subscription) -> dict[str, Any] | None:
+        return FallbackAnswer(subscription).data if subscription.fallback_types is not None else None
 
     def to_representation(self, subscription: Subscription) -> dict[str, Any]:
         answer = super().to_representation(subscription)
@@ -171,9 +255,35 @@ class WebAddress(Text):
     """A URL; what kind of address it may lead to, `check_url` says."""
 
 
+def event_types(required: bool) -> BoundedList:
+    return BoundedList(
+        child=serializers.ChoiceField(
+            [EVERY_TYPE, *EVENT_TYPES],
+            error_messages={
+                "invalid_choice": "There is no event type {input!r}. Choose from: "
+                + ", ".join([EVERY_TYPE, *EVENT_TYPES])
+            },
+        ),
+        required=required,
+        min_length=1,
+        max_length=len(EVENT_TYPES) + 1,
+    )
+
+
+class Fallback(StrictSerializer):
+    recipient = serializers.EmailField(max_length=254)
+    event_types = event_types(required=False)
+    late_after_seconds = WholeNumber(
+        min_value=int(SHORTEST_AFTER.total_seconds()), max_value=LONGEST_WAIT, required=False, allow_null=True
+    )
+
+    def validate_event_types(self, types: list[str]) -> list[str]:
+        return list(dict.fromkeys(types))
+
+
 class SubscriptionChanges(StrictSerializer):
-    """What can be changed: `url`, `headers`, `retry_schedule`, `rate_limit`, `ordered`, `ordering_key` by webhook,
-    `recipients` by email only.
+    """What can be changed: `url`, `headers`, `retry_schedule`, `rate_limit`, `ordered`, `ordering_key`, `fallback` by
+    webhook, `recipients` by email only.
     """
 
     url = WebAddress(max_length=2048, required=False)
@@ -186,18 +296,8 @@ class SubscriptionChanges(StrictSerializer):
             "max_length": "A subscription has at most {max_length} recipients (MAX_RECIPIENTS). Make another one."
         },
     )
-    event_types = BoundedList(
-        child=serializers.ChoiceField(
-            [EVERY_TYPE, *EVENT_TYPES],
-            error_messages={
-                "invalid_choice": "There is no event type {input!r}. Choose from: "
-                + ", ".join([EVERY_TYPE, *EVENT_TYPES])
-            },
-        ),
-        required=False,
-        min_length=1,
-        max_length=len(EVENT_TYPES) + 1,
-    )
+    event_types = event_types(required=False)
+    filter = PayloadFilter(required=False, help_text=FILTER)
     description = Text(max_length=500, allow_blank=True, required=False)
     metadata = serializers.DictField(required=False, help_text="Yours: any JSON object up to 16 KiB.")
     headers = Headers(
@@ -224,6 +324,8 @@ class SubscriptionChanges(StrictSerializer):
         max_length=LONGEST_POINTER, allow_null=True, allow_blank=True, required=False, help_text=ORDERING_KEY
     )
 
+    fallback = Fallback(required=False, allow_null=True, help_text=FALLBACK)
+
     def validate_url(self, url: str) -> str:
         try:
             check_url(url)
@@ -240,7 +342,7 @@ class SubscriptionChanges(StrictSerializer):
             detail = f"The metadata has {size} bytes; use at most {MOST_METADATA_BYTES}."
             raise serializers.ValidationError(detail, "too_large")
         if fault := next(unrepresentable(metadata), None):
-            raise serializers.ValidationError(at(fault.pointer, fault.detail, fault.code))
+            raise serializers.ValidationError(at_their_places([fault]))
         return metadata
 
     def validate_headers(self, headers: dict[str, str]) -> dict[str, str]:
@@ -302,11 +404,15 @@ class SubscriptionChanges(StrictSerializer):
             raise serializers.ValidationError(wrong)
 
 
-def at(pointer: str, detail: str, code: str) -> Any:
-    """An error detail of DRF's, at a place below a field."""
-    found: Any = [serializers.ErrorDetail(detail, code)]
-    for step in reversed(steps(pointer)):
-        found = {step: found}
+def at_their_places(faults: Iterable[PayloadError]) -> dict[str, Any]:
+    """Error details of DRF's, each at its place below a field."""
+    found: dict[str, Any] = {}
+    for fault in faults:
+        *way, last = steps(fault.pointer) or [api_settings.NON_FIELD_ERRORS_KEY]
+        place = found
+        for step in way:
+            place = place.setdefault(step, {})
+        place[last] = [serializers.ErrorDetail(fault.detail, fault.code)]
     return found
 
 
@@ -325,6 +431,40 @@ class NewSubscription(SubscriptionChanges):
         if NEEDED[channel] not in values:
             fault = serializers.ErrorDetail(f"A subscription by {channel} needs it.", "required")
             raise serializers.ValidationError({NEEDED[channel]: [fault]})
+
+
+def take_emails(values: dict[str, Any], subscription: Subscription, now: datetime) -> list[str] | None:
+    """Whom what was sent names, None if it does not say; what else it says of a fallback becomes fields of its own."""
+    if "fallback" not in values:
+        return values.pop("recipients", None)
+    fallback = values.pop("fallback") or {}
+    after = fallback.get("late_after_seconds")
+    values["fallback_types"] = fallback.get("event_types", [EVERY_TYPE]) if fallback else None
+    values["fallback_after"] = timedelta(seconds=after) if after else None
+    values["fallback_looked_until"] = (subscription.fallback_looked_until or now) if after else None
+    return [fallback["recipient"]] if fallback else []
+
+
+class SubscriptionToPreview(StrictSerializer):
+    event_types = event_types(required=True)
+    filter = PayloadFilter(required=False, help_text=FILTER)
+
+
+SubscriptionPreviewed = inline_serializer(
+    "SubscriptionPreviewed",
+    {
+        "checked": serializers.IntegerField(
+            help_text=f"How many of the last events were looked at: {MOST_EVENTS}, or all that there are, or fewer "
+            f"when their payloads are more than {MOST_PREVIEWED_BYTES // 1024**2} MiB together."
+        ),
+        "matched": serializers.IntegerField(help_text="How many of these would have matched."),
+        "oldest_checked_at": Timestamp(
+            allow_null=True,
+            help_text="When the oldest that was looked at was published; null if there was none.",
+        ),
+        "data": EventSummary(many=True, help_text="Those that would have matched, newest first."),
+    },
+)
 
 
 class SecretOverlap(StrictSerializer):
@@ -378,11 +518,36 @@ class Subscriptions(OfApplication, StrictList):
         responses={201: NewSubscriptionAnswer},
     )
     def post(self, request: Request) -> Response:
-        values = dict(checked_input(NewSubscription, request))
-        emails = values.pop("recipients", [])
+        values, now = dict(checked_input(NewSubscription, request)), timezone.now()
+        emails = take_emails(values, Subscription(), now) or []
         subscription = Subscription(application=application_of(request), **values)
-        secret = create_subscription(subscription, emails, timezone.now())
+        secret = create_subscription(subscription, emails, now)
         return Response(answer(request, subscription.id) | {"secret": secret}, HTTPStatus.CREATED)
+
+
+class SubscriptionPreview(StrictView):
+    permission_classes = (HasApplicationKey,)
+    scope = Scope.READ  # it stores nothing
+
+    @extend_schema(
+        operation_id="preview_subscription",
+        summary="See which of the last events a subscription would have got",
+        description=f"Of the application's last {MOST_EVENTS} events, without tests and erased ones, those that these "
+        "event types and this filter would have let through. Nothing is stored. The key needs the scope `read`.",
+        request=SubscriptionToPreview,
+        responses={200: SubscriptionPreviewed},
+    )
+    def post(self, request: Request) -> Response:
+        values = checked_input(SubscriptionToPreview, request)
+        found = preview(Subscription(application=application_of(request), **values))
+        return Response(
+            {
+                "checked": found.checked,
+                "matched": len(found.matched),
+                "oldest_checked_at": Timestamp().to_representation(found.oldest_at),
+                "data": EventSummary(found.matched, many=True).data,
+            }
+        )
 
 
 class SingleSubscription(StrictView):
@@ -402,10 +567,10 @@ class SingleSubscription(StrictView):
         responses={200: SubscriptionAnswer},
     )
     def patch(self, request: Request, id: UUID) -> Response:
-        subscription = found(request, id)
+        subscription, now = found(request, id), timezone.now()
         values = dict(checked_input(SubscriptionChanges, request, instance=subscription, partial=True))
-        emails = values.pop("recipients", None)
-        change_subscription(subscription, values, emails, timezone.now())
+        emails = take_emails(values, subscription, now)
+        change_subscription(subscription, values, emails, now)
         return Response(answer(request, id))
 
     @extend_schema(

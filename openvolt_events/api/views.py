@@ -1,11 +1,14 @@
 """What all calls have in common: nothing that was sent is passed over in silence."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from hashlib import sha256
 from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.http import parse_etags
@@ -130,6 +133,15 @@ def fault(name: str, values: Sequence[str], known: set[str]) -> tuple[str, str] 
     return None
 
 
+@contextmanager
+def reading() -> Iterator[None]:
+    """A transaction of its own, each of whose queries may take READ_TIMEOUT; then it raises OperationalError."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        milliseconds = settings.READ_TIMEOUT / timedelta(milliseconds=1)
+        cursor.execute("SELECT set_config('statement_timeout', %s, TRUE)", [f"{milliseconds:.0f}"])
+        yield
+
+
 class StrictList(generics.ListAPIView, StrictView):
     """A list with filters (`filterset_class`), newest first."""
 
@@ -143,6 +155,10 @@ class StrictList(generics.ListAPIView, StrictView):
             return ()
         filters = self.filterset_class.base_filters if self.filterset_class else ()
         return (*self.pagination_class.query_parameters, *filters)
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        with reading():
+            return super().list(request, *args, **kwargs)
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return super().filter_queryset(queryset) if self.filterset_class else queryset

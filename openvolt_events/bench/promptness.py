@@ -53,11 +53,15 @@ def arrival(stage: Stage, sizes: Sizes) -> list[Figure]:
     ]
 
 
-def publisher_session() -> requests.Session:
+def publisher_key() -> str:
     _, key = ApiKey.objects.issue(kind=ApiKey.Kind.PLATFORM, name="bench", scopes=[Scope.READ, Scope.WRITE])
+    return key
+
+
+def publisher_session() -> requests.Session:
     session = requests.Session()
     session.trust_env = False
-    session.headers["x-api-key"] = key
+    session.headers["x-api-key"] = publisher_key()
     return session
 
 

@@ -57,6 +57,7 @@ def insert_batch(subscription: Subscription) -> float:
             event=event,
             subscription=subscription,
             channel=subscription.channel,
+            event_type=event.type,
             next_attempt_at=now,
         )
         for event in events

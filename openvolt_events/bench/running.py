@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from openvolt_events.bench.crowded import crowded
+from openvolt_events.bench.emails import emails
 from openvolt_events.bench.figures import Figure, Unmeasured, page, table
 from openvolt_events.bench.isolation import isolation
+from openvolt_events.bench.listing import listing
 from openvolt_events.bench.promptness import arrival, retry
 from openvolt_events.bench.publishing import publishing
 from openvolt_events.bench.resources import idleness, memory
+from openvolt_events.bench.single import single
 from openvolt_events.bench.sizes import FAST, FULL, Sizes
 from openvolt_events.bench.stage import Stage
 from openvolt_events.bench.throughput import deliveries
@@ -23,12 +26,15 @@ Measure = Callable[[Stage, Sizes], Sequence[Figure]]
 MEASURES: dict[str, Measure] = {
     "deliveries": deliveries,
     "publishing": publishing,
+    "single": single,
     "arrival": arrival,
     "isolation": isolation,
     "retry": retry,
     "crowded": crowded,
+    "listing": listing,
     "memory": memory,
     "idleness": idleness,
+    "emails": emails,
 }
 
 

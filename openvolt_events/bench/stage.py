@@ -111,10 +111,10 @@ class Stage:
                 cluster.kill()
 
     @contextmanager
-    def web(self) -> Iterator[tuple[Child, str]]:
+    def web(self, **environment: str) -> Iterator[tuple[Child, str]]:
         """The web server as `make run` starts it, and its URL."""
         with bound(AF_INET, "127.0.0.1", 0) as listener, self.log.open("ab") as output:
-            web = web_server([listener], os.environ)
+            web = web_server([listener], os.environ | environment)
             web.output = output
             port = listener.getsockname()[1]
             try:

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from accounts.audit import acting
 from accounts.models import Application
-from deliveries.erasing import SHORTEST, erase, mentions
+from deliveries.erasing import SHORTEST, erase, in_filters, mentions
 from openvolt_events.actors import by_command
 
 
@@ -49,3 +49,7 @@ class Command(BaseCommand):
             f"cancelled {erased.cancelled} deliveries. Attempts that were under way may be written yet: run this again "
             "in some minutes."
         )
+        for one in in_filters(application, customer):
+            self.stdout.write(
+                f"The filter of the subscription {one.id} names the customer: have its owner change it."
+            )
