@@ -106,6 +106,46 @@ def test_a_call_can_be_found_and_opened_with_the_keyboard_alone(live_server, pag
     page.get_by_text("Answers once the event and its deliveries are committed.").wait_for()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_sample_can_be_chosen_read_and_copied_with_the_keyboard_alone_on_a_phone(
+    live_server, browser: Browser, scheme: Literal["light", "dark"]
+) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme=scheme)
+    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=live_server.url)
+    page = context.new_page()
+    complaints, _ = watch(page, live_server.url)
+    open_docs(page, live_server.url)
+    page.locator("#operations-events-publish_event .opblock-summary-control").click()
+    samples = page.get_by_label("Code samples")
+    samples.get_by_role("button", name="curl").focus()
+
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+
+    assert samples.get_by_role("button", name="Python").get_attribute("aria-pressed") == "true"
+    assert samples.get_by_role("button", name="curl").get_attribute("aria-pressed") == "false"
+    for text in (
+        ".source code",
+        ".languages [aria-pressed=true]",
+        ".languages [aria-pressed=false]",
+        ".copy",
+    ):
+        assert contrast(page, f".samples {text}") >= 4.5, text
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+
+    samples.get_by_role("status").get_by_text("Copied").wait_for()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith("import os")
+    assert copied == samples.locator("code").inner_text()
+    assert contrast(page, ".samples .said") >= 4.5
+    assert complaints == []
+    context.close()
+
+
 def test_the_front_door_leads_to_the_reference(live_server, page: Page) -> None:
     page.goto(live_server.url)
 
