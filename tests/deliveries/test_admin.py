@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from deliveries.lifecycle import delete_subscription, pause
-from deliveries.models import Attempt, ConfirmationRequest, Delivery
+from deliveries.models import Attempt, Delivery, Notice
 from deliveries.publishing import publish
 from events.models import Event
 from subscriptions.models import Recipient, Subscription
@@ -182,7 +182,7 @@ def test_send_confirmation_again_queues_another_email(admin_client: Client) -> N
 
     told = press(admin_client, RECIPIENTS, "ask_again", recipient)
 
-    assert ConfirmationRequest.objects.filter(recipient=recipient).count() == 2
+    assert Notice.objects.filter(recipient=recipient).count() == 2
     assert "Confirmation email queued for: 1 recipient." in told
     assert mail.outbox == []
 
@@ -192,7 +192,7 @@ def test_a_confirmed_recipient_is_not_asked_again(admin_client: Client) -> None:
 
     told = press(admin_client, RECIPIENTS, "ask_again", recipient)
 
-    assert ConfirmationRequest.objects.filter(recipient=recipient).count() == 1
+    assert Notice.objects.filter(recipient=recipient).count() == 1
     assert "only an unconfirmed one is asked" in told
 
 

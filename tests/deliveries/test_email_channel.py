@@ -21,7 +21,7 @@ from django.core import mail
 from django.test import override_settings
 
 from deliveries.channels import EmailTarget, Notification, Report
-from deliveries.channels.email import send, send_confirmation
+from deliveries.channels.email import send, send_letter
 from deliveries.channels.eml import EmailBackend as FileBackend
 from deliveries.channels.refusals import refusal
 from deliveries.channels.wording import Wording, confirmation_wording, notification_wording, sentences
@@ -343,9 +343,10 @@ def test_visible_text_keeps_what_emoji_are_made_of():
 
 def test_the_question_names_who_wants_to_send_what_and_has_one_link_and_no_notification():
     with mail_server() as mailbox:
-        report = send_confirmation(
-            "ann@example.org", "Green Homes", ["meter.created", "user.created"], RECIPIENT, DELIVERY, NOW
+        words = confirmation_wording(
+            "ann@example.org", "Green Homes", ["meter.created", "user.created"], RECIPIENT, NOW
         )
+        report = send_letter(lambda: words, "ann@example.org", DELIVERY, NOW)
 
     message = mailbox.message()
     assert report.succeeded
@@ -586,11 +587,13 @@ def test_a_provider_that_cant_be_reached_is_worth_another_try():
 
 def test_a_fault_of_our_own_is_a_failed_attempt_and_no_exception(monkeypatch):
     monkeypatch.setattr("deliveries.channels.email.notification_wording", lambda *_: 1 / 0)
-    monkeypatch.setattr("deliveries.channels.email.confirmation_wording", lambda *_: 1 / 0)
+
+    def broken() -> Wording:
+        raise ZeroDivisionError
 
     for report in (
         send(told(), to(), NOW),
-        send_confirmation("ann@example.org", "Green Homes", ["*"], RECIPIENT, DELIVERY, NOW),
+        send_letter(broken, "ann@example.org", DELIVERY, NOW),
     ):
         assert (report.succeeded, report.permanent) == (False, False)
         assert "fault of the service" in report.error

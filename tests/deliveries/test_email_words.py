@@ -14,17 +14,21 @@ import polib  # type: ignore[import-untyped]
 import pytest
 
 from deliveries.channels import EmailTarget, Notification
-from deliveries.channels.email import send_confirmation
+from deliveries.channels.email import send_letter
 from deliveries.channels.wording import Wording, confirmation_wording, notification_wording, sentences
 from deliveries.letters import Told, pass_on, write_to
 from deliveries.letters.events import LETTERS, SENTENCES
+from deliveries.letters.handling import HANDLED
 from deliveries.letters.reader import LANGUAGES, Reader
 from events.event_types import EVENT_TYPES
+from tests.lookbook.emails import samples
 from tests.support.smtp import mail_server
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GERMAN = ROOT / "locale" / "de" / "LC_MESSAGES" / "django.po"
 COMPILE = "as docs/email.md says"
+ON_PAGES = re.compile(r'{% translate "(.+?)" %}|{% blocktranslate [^%]*%}(.+?){% endblocktranslate %}')
+FILLED_IN = re.compile(r"{{ (\w+) }}")
 PLACEHOLDER = re.compile(r"%\(\w+\)[sd]")
 ID = UUID("019a4c1e-7b60-7d3a-9a51-0c2f6be3a7d4")
 HAPPENED = datetime(2026, 11, 2, 16, 5, 41, tzinfo=UTC)
@@ -42,9 +46,9 @@ def told(payload: Any) -> Told:
     return Told("hosted_consent.revoked", HAPPENED, payload, "Green Homes", Reader())
 
 
-def button(words: Wording) -> str:
-    """Where the first link of the HTML part leads."""
-    found = re.search(r'<a href="([^"]+)"', words.html)
+def mailto(words: Wording) -> str:
+    """The email that the HTML part offers to write."""
+    found = re.search(r'<a [^>]*href="(mailto:[^"]+)"', words.html)
     assert found
     return found[1].replace("&amp;", "&")
 
@@ -64,7 +68,8 @@ def test_every_email_says_what_happened_what_it_means_and_what_to_do_and_has_one
 
     buttons = re.findall(r'<a href="([^"]+)"', words.html)
     assert len(buttons) == 1
-    assert buttons[0].startswith("mailto:")
+    [mailto] = re.findall(r'<a [^>]*href="(mailto:[^"]+)"', words.html)
+    assert buttons[0] == mailto or (event_type in HANDLED and "/cases/" in buttons[0])
     assert words.text.split("\n", 1)[0] in words.html.replace("&#x27;", "'")
     for part in (words.text, words.html):
         assert part.lower().index("what you can do") < part.lower().index("details")
@@ -81,7 +86,7 @@ def test_a_revoked_consent_says_whose_since_when_what_stops_and_whom_to_ask():
     assert words.text.startswith("No new data from its meters since 2 Nov 2026, 16:05 GMT.")
     assert "Tom Okafor withdrew the consent “Flat 2 electricity” on 2 Nov 2026, 16:05 GMT." in words.text
     assert "Reason given: The customer asked support to withdraw it." in words.text
-    assert button(words) == "mailto:tom@mail.example?subject=Consent%20revoked%3A%20Tom%20Okafor"
+    assert mailto(words) == "mailto:tom@mail.example?subject=Consent%20revoked%3A%20Tom%20Okafor"
     assert "Write to Tom Okafor: write to tom@mail.example." in words.text
 
 
@@ -103,7 +108,7 @@ def test_a_rotated_key_says_which_by_whom_and_until_when_the_old_one_works():
         "priya.shah@greenhomes.example replaced the API key “CI deploys” of Green Homes on 3 Nov"
         in words.text
     )
-    assert urlsplit(button(words)).path == "priya.shah@greenhomes.example"
+    assert urlsplit(mailto(words)).path == "priya.shah@greenhomes.example"
 
 
 def test_a_rotation_that_nobody_is_named_for_says_so_much():
@@ -113,7 +118,7 @@ def test_a_rotation_that_nobody_is_named_for_says_so_much():
 
     assert words.text.startswith("The old key has stopped working.")
     assert "The API key “ovk_1” of Green Homes was replaced on 2 Nov 2026, 16:05 UTC." in words.text
-    assert button(words).startswith("mailto:?subject=")
+    assert mailto(words).startswith("mailto:?subject=")
 
 
 @pytest.mark.parametrize(
@@ -204,9 +209,7 @@ def test_the_question_is_asked_in_the_readers_language():
     assert "Ein Zähler wurde angelegt." in words.text
     assert "bis zum 2. Dez 2026" in words.text
     with mail_server() as mailbox:
-        assert send_confirmation(
-            "ann@example.org", "Green Homes", ["*"], ID, ID, HAPPENED, Reader(*BERLIN)
-        ).succeeded
+        assert send_letter(lambda: words, "ann@example.org", ID, HAPPENED).succeeded
     assert mailbox.message()["subject"] == words.subject
 
 
@@ -229,16 +232,33 @@ def test_each_language_is_there_whole_with_the_same_placeholders_and_compiled():
 
 
 def test_the_catalogue_has_all_that_emails_say_and_nothing_else():
-    files = [ROOT / "deliveries/channels/wording.py", *(ROOT / "deliveries/letters").rglob("*.py")]
+    files = [
+        *(ROOT / "deliveries/channels").glob("*wording.py"),
+        *(ROOT / "deliveries/letters").rglob("*.py"),
+    ]
+    files.append(ROOT / "openvolt_events/preferences.py")
     said = {words for path in files for words in marked(path)}
+    pages = [page for at in ("recipients", "cases") for page in (ROOT / "templates" / at).iterdir()]
+    said |= {words for page in pages for words in on_page(page)}
 
     assert {entry.msgid for entry in catalogue()} == said
+
+
+def on_page(path: Path) -> Iterator[str]:
+    """The texts that a template marks for translation."""
+    for plain, with_names in ON_PAGES.findall(path.read_text()):
+        yield plain or FILLED_IN.sub(r"%(\1)s", with_names)
 
 
 def marked(path: Path) -> Iterator[str]:
     """The texts that a file marks for translation."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"_", "ngettext", "gettext_noop"}:
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {
+            "_",
+            "ngettext",
+            "gettext_noop",
+            "gettext_lazy",
+        }:
             [text, *_] = node.args
             if isinstance(text, ast.Constant) and isinstance(text.value, str):
                 yield text.value
@@ -257,3 +277,22 @@ def test_no_word_of_a_german_email_is_left_in_english(event_type):
 
 def test_what_is_wanted_is_said_in_the_words_of_the_catalogue():
     assert sentences(["*"]) == [each.sentence for each in EVENT_TYPES.values()]
+
+
+def test_a_digest_tells_of_thirteen_months_of_one_meter_as_one_row_with_one_bar():
+    sample = next(one for one in samples() if one.name == "digest.backfill")
+    text = sample.wording.text
+
+    assert text.count("Meter 65a1f0c2b7d94e31a8c05f12:") == 1
+    assert "Oct 2025 █████████████ Oct 2026 (13 of 13 months complete)" in text
+    assert "13 TIMES NEW METER DATA" in text
+    assert text.count("  - New meter data: 1 meter, ") == 3
+    assert "  - and 10 more, listed in notifications.json" in text
+
+
+def test_a_digest_leaves_out_of_its_summary_what_breaks_the_schema_and_still_names_each_event():
+    sample = next(one for one in samples() if one.name == "digest.odd")
+
+    assert "None" not in sample.wording.text + sample.wording.html
+    assert "6 TIMES NEW METER DATA" in sample.wording.text
+    assert "(2 of 2 months complete)" in sample.wording.text

@@ -21,8 +21,8 @@ from hypothesis.stateful import (
 from deliveries import lifecycle
 from deliveries.channels import Report
 from deliveries.claiming import Claim, Limits, claim
-from deliveries.confirming import send_confirmation_requests
 from deliveries.lifecycle import NotPossible
+from deliveries.mailing import send_notices
 from deliveries.models import Delivery
 from deliveries.publishing import Change, UnknownEventType, publish, publish_many
 from deliveries.settling import Tried, hold, settle
@@ -245,7 +245,7 @@ def test_a_new_recipient_is_asked_once_to_confirm_and_a_dropped_one_gets_nothing
     lifecycle.set_recipients(subscription, ["bob@example.org"], timezone.now())
 
     bob = subscription.recipients.get(email="Bob@Example.org")
-    assert bob.confirmation_requests.count() == 1
+    assert bob.notices.count() == 1
     assert statuses() == ["cancelled"]
 
 
@@ -452,7 +452,7 @@ def wanted_now(delivery: Delivery) -> bool:
 
 
 def test_whatever_happens_no_delivery_is_lost_sent_after_success_or_left_in_between():
-    run_state_machine_as_test(Life, settings=settings(max_examples=40, stateful_step_count=25, deadline=None))
+    run_state_machine_as_test(Life, settings=settings(max_examples=25, stateful_step_count=25, deadline=None))
 
 
 def test_a_suppressed_recipient_who_unsubscribes_stays_suppressed():
@@ -468,7 +468,7 @@ def test_who_unsubscribed_before_being_asked_is_not_asked():
     [recipient] = factories.emails(factories.application()).recipients.all()
     lifecycle.unsubscribe_recipient(recipient, timezone.now())
 
-    send_confirmation_requests(timezone.now)
+    send_notices(timezone.now)
 
     assert mail.outbox == []
 
@@ -479,7 +479,7 @@ def test_an_address_is_not_pestered_with_questions_whether_it_may_be_sent_emails
         lifecycle.set_recipients(subscription, ["ben@example.org"], timezone.now())
         lifecycle.set_recipients(subscription, ["ANN@example.org"], timezone.now())
 
-    send_confirmation_requests(timezone.now)
+    send_notices(timezone.now)
 
     assert [message.to for message in mail.outbox] == [["ann@example.org"]] * 5
 

@@ -23,10 +23,11 @@ from deliveries.claiming import Claim, Limits, claim, claim_past_the_front
 from deliveries.dispatch import drain
 from deliveries.ledger import faults
 from deliveries.models import Attempt, Delivery
-from deliveries.ordering import NOWHERE, Runs, key_of, value_at
+from deliveries.ordering import Runs, key_of
 from deliveries.publishing import Change, publish_many
 from deliveries.settling import Tried, hold, put_back_unsent, settle
 from deliveries.waiting import why_waiting
+from events.pointers import NOWHERE, value_at
 from subscriptions.models import Subscription
 from tests.support import factories
 from tests.support.plans import Explain

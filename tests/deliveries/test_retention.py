@@ -12,13 +12,13 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from accounts import ids
-from deliveries import housekeeping, partitions, retention
+from deliveries import housekeeping, partitions, replaying, retention
 from deliveries.channels import Report
 from deliveries.claiming import Limits, claim
 from deliveries.housekeeping import keep_house
 from deliveries.ledger import faults
 from deliveries.lifecycle import cancel, pause, replay, resume, retry
-from deliveries.models import Attempt, Delivery, SequenceCounter, SequenceNumber
+from deliveries.models import Attempt, Delivery, Replay, SequenceCounter, SequenceNumber
 from deliveries.partitions import (
     DAY,
     KEYS,
@@ -29,13 +29,14 @@ from deliveries.partitions import (
     moment_of,
 )
 from deliveries.publishing import publish
+from deliveries.replaying import forget_replays, start, step
 from deliveries.retention import forget
 from deliveries.settling import Tried, settle
 from events.models import Event, IdempotencyKey
 from tests.support import factories
 from tests.support.api import Api
 from tests.support.running import wait_for
-from tests.support.workers import Cluster, database_url
+from tests.support.workers import Clock, Cluster, database_url
 
 pytestmark = pytest.mark.django_db
 
@@ -413,6 +414,134 @@ def test_a_delivery_whose_event_has_a_younger_partition_stays(owner, subscriptio
 
     assert list(left().values()) == [1, 2, 2, 2]
     assert_adds_up()
+
+
+def replay_job(subscription, ended_at: datetime | None = None, **wish) -> Replay:
+    """One that has made all its deliveries, which are due."""
+    clock = Clock()
+    job = start(replaying.plan(subscription, since=OLD - DAY, until=clock(), only="all", now=clock(), **wish))
+    while job.status == "running":
+        clock.forward(timedelta(seconds=10))
+        step(job.id, subscription.id, clock())
+        job.refresh_from_db()
+    job.deliveries.pending().update(next_attempt_at=timezone.now())
+    Replay.objects.filter(pk=job.pk).update(finished_at=ended_at or job.finished_at)
+    return job
+
+
+@pytest.mark.parametrize("url", ["", "http://127.0.0.1:9/elsewhere"])
+def test_old_events_that_a_young_replay_has_told_again_stay_with_it(
+    owner, subscription, at, old_partition, url
+):
+    with at(OLD):
+        first = user_created(owner)
+        publish(owner, "meter.created", factories.example("meter.created"))
+    attempt(SUCCESS, SUCCESS)
+    job = replay_job(subscription, types=["user.created"], url=url)
+    attempt(SUCCESS)
+
+    assert old_partition in forget(past()).partitions
+
+    assert forget_replays(past()) == 0
+    assert [one.event for one in job.deliveries.select_related("event")] == [first]
+    assert set(Event.objects.all()) == {first}
+    assert home(first) == "default"
+    assert first.deliveries.count() == 2
+    assert_adds_up()
+
+
+@pytest.mark.parametrize("url", ["", "http://127.0.0.1:9/elsewhere"])
+def test_what_an_old_replay_has_told_goes_and_then_the_replay(owner, subscription, at, old_partition, url):
+    with at(OLD):
+        user_created(owner), user_created(owner)
+        attempt(SUCCESS, SUCCESS)
+        job = replay_job(subscription, ended_at=OLD, url=url)
+    attempt(SUCCESS, SUCCESS)
+    assert job.deliveries.count() == 2
+    assert forget_replays(past()) == 0
+
+    assert old_partition in forget(past()).partitions
+
+    assert left() == nothing()
+    assert forget_replays(past()) == 1
+    assert not Replay.objects.exists()
+    assert_adds_up()
+
+
+def test_a_young_event_that_an_old_replay_has_told_keeps_the_replay(owner, subscription, at, old_partition):
+    """The clock of the machine that made the replay and its deliveries was behind."""
+    event = user_created(owner)
+    attempt(SUCCESS)
+    with at(OLD):
+        job = replay_job(subscription, ended_at=OLD)
+    attempt(SUCCESS)
+
+    forget(past())
+
+    assert forget_replays(past()) == 0
+    assert job.deliveries.get().event == event
+    assert home(event) != "default"
+    assert_adds_up()
+
+
+def test_an_old_replay_whose_delivery_still_waits_stays(owner, subscription, at, old_partition):
+    with at(OLD):
+        event = user_created(owner)
+        attempt(SUCCESS)
+        job = replay_job(subscription, ended_at=OLD)
+
+    forget(past())
+
+    assert forget_replays(past()) == 0
+    assert [one.status for one in job.deliveries.all()] == ["pending"]
+    assert home(event) == "default"
+    assert_adds_up()
+
+
+def test_a_replay_that_runs_while_what_it_is_to_tell_is_forgotten_comes_to_its_end(
+    owner, subscription, at, old_partition
+):
+    with at(OLD):
+        user_created(owner), user_created(owner)
+    attempt(SUCCESS, SUCCESS)
+    clock = Clock()
+    job = start(replaying.plan(subscription, since=OLD - DAY, until=clock(), only="all", now=clock()))
+    assert job.matched == 2
+
+    forget(past())
+    clock.forward(timedelta(seconds=10))
+    step(job.id, subscription.id, clock())
+
+    job.refresh_from_db()
+    assert (job.status, job.queued) == ("completed", 0)
+    assert forget_replays(past()) == 0
+    assert Replay.objects.filter(pk=job.pk).exists()
+
+
+def test_only_so_many_replays_are_forgotten_at_a_time_the_first_to_end_first(
+    owner, subscription, monkeypatch
+):
+    monkeypatch.setattr(replaying, "MOST_FORGOTTEN", 2)
+    jobs = [replay_job(subscription, ended_at=OLD - days * DAY) for days in range(3)]
+
+    assert forget_replays(past()) == 2
+
+    assert Replay.objects.get() == jobs[0]
+    assert forget_replays(past()) == 1
+
+
+def test_replays_to_forget_are_found_by_indexes(owner, subscription, many):
+    job = replay_job(subscription, ended_at=OLD)
+
+    with connection.cursor() as cursor, plans() as seen:
+        cursor.execute("SET LOCAL enable_seqscan = off")  # the tables of a test are small
+        forget_replays(past())
+
+    assert Replay.objects.filter(pk=job.pk).exists()
+    [plan_of_it] = seen
+    assert "replay_finished" in plan_of_it
+    assert "replay_id_" in plan_of_it
+    assert "Seq Scan" not in plan_of_it
 
 
 def test_stragglers_that_finish_go_at_the_next_pass(owner, subscription, at, old_partition):

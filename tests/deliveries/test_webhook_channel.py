@@ -86,6 +86,7 @@ def notification(**fields):
         event_type="meter.created",
         occurred_at=datetime(2024, 5, 2, 12, 31, 26, 257000, tzinfo=UTC),
         payload='{"b":1.0,"a":"Zoë"}',
+        sequence=1,
     )
     return replace(told, **fields)
 
@@ -636,6 +637,16 @@ def test_only_so_many_sessions_are_kept_the_latest_ones(authority, leads_to, mon
         (say(OK + b"a: b\r\n" * 101 + b"\r\n"), "more than 100 headers"),
         (say(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 11 + NO_CONTENT), "interim answers"),
         (say(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n"), "protocol that was not asked for"),
+        (say(OK), "in the middle of its answer"),
+        (say(OK + b"content-len"), "in the middle of its answer"),
+        (say(OK + b"content-length: 0"), "in the middle of its answer"),
+        (say(OK + b"content-length: 0\r\n"), "in the middle of its answer"),
+        (say(b"HTTP/1.1 204 No Content\r\na: b\r\n"), "in the middle of its answer"),
+        (say(b"HTTP/1.1 100 Continue\r\n\r\n" + OK), "in the middle of its answer"),
+        (say(b"HTTP/1.1 103 Early Hints\r\na: b\r\n"), "closed the connection without an answer"),
+        (say(OK + b"content-length: 9\r\n\r\n"), "in the middle of its answer"),
+        (say(OK + b"transfer-encoding: chunked\r\n\r\n"), "in the middle of its answer"),
+        (say(OK + b"transfer-encoding: chunked\r\n\r\n5\r\nshort\r\n"), "in the middle of its answer"),
         (say(OK + b"content-length: 9\r\n\r\nshort"), "in the middle of its answer"),
         (say(OK + b"transfer-encoding: chunked\r\n\r\n9\r\nshort"), "in the middle of its answer"),
         (say(OK + b"transfer-encoding: chunked\r\n\r\nno number\r\n"), "in the middle of its answer"),
@@ -887,6 +898,32 @@ def test_trailers_are_passed_over_and_the_connection_is_kept():
 
     assert [report.response_body for report in reports] == ["ok", "ok"]
     assert receiver.connections == 1
+
+
+@pytest.mark.parametrize("end", [b"0\r\n", b"0\r\na: b\r\n", b"0\r\na: b"])
+def test_a_body_whose_last_chunk_has_come_is_whole_whatever_becomes_of_the_trailers(end):
+    """RFC 9112, section 8."""
+    with RawReceiver(say(OK + b"transfer-encoding: chunked\r\n\r\n4\r\ndone\r\n" + end)) as receiver:
+        report = send(receiver.url)
+
+    assert report.succeeded
+    assert report.response_body == "done"
+
+
+def test_a_body_of_no_announced_length_ends_where_the_connection_does():
+    with RawReceiver(say(OK + b"\r\ndone")) as receiver:
+        report = send(receiver.url)
+
+    assert report.succeeded
+    assert report.response_body == "done"
+
+
+def test_what_came_of_an_answer_that_was_cut_is_kept():
+    with RawReceiver(say(OK + b"content-length: 9\r\n\r\nhalf")) as receiver:
+        report = send(receiver.url)
+
+    assert not report.succeeded
+    assert (report.status_code, report.response_body) == (200, "half")
 
 
 def test_interim_answers_are_passed_over():

@@ -71,7 +71,7 @@ def every_page(delivery: Delivery) -> Iterator[str]:
         "subscriptions/recipient",
         "deliveries/delivery",
         "deliveries/attempt",
-        "deliveries/confirmationrequest",
+        "deliveries/notice",
     ):
         yield f"/admin/{model}/"
     yield "/admin/accounts/apikey/add/"

@@ -6,8 +6,9 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from deliveries.models import Attempt, ConfirmationRequest, Delivery, Heartbeat
+from deliveries.models import Attempt, Case, Delivery, Heartbeat, Notice
 from deliveries.publishing import publish
+from events.models import Event
 from openvolt_events.admin_front import front_page
 from subscriptions.models import Subscription
 from tests.support import factories
@@ -95,13 +96,27 @@ def test_workers_that_never_worked_are_named_too() -> None:
     assert problems() == ["No worker has worked yet. Nothing is sent until one does."]
 
 
-def test_a_confirmation_email_that_waits_too_long_is_stuck() -> None:
+def test_a_notice_that_waits_too_long_is_stuck() -> None:
     factories.emails(factories.application())
-    ConfirmationRequest.objects.update(due_at=timezone.now() - timedelta(hours=2))
+    Notice.objects.update(due_at=timezone.now() - timedelta(hours=2))
 
     assert [text.replace("\xa0", " ") for text in problems()] == [
-        "A confirmation email has been due for 2 hours."
+        "A notice by email has been due for 2 hours."
     ]
+
+
+def test_what_nobody_is_on_is_counted_with_how_long_it_has_been_so() -> None:
+    owner = factories.application()
+    factories.confirmed_emails(owner)
+    publish(owner, "hosted_consent.revoked", factories.example("hosted_consent.revoked"))
+    Case.objects.update(created_at=timezone.now() - timedelta(hours=3))
+
+    [figure] = [one for one in front_page(timezone.now()).figures if one.label == "Cases open"]
+    assert str(figure.value) == "1"
+    assert "the oldest for 3 hours" in figure.note.replace("\xa0", " ")
+
+    Case.objects.update(state="taken", taken_by="ann@example.org", taken_at=timezone.now())
+    assert figures()["Cases open"] == "0"
 
 
 def test_a_failing_subscription_is_listed_with_its_last_error(admin_client: Client) -> None:
@@ -178,6 +193,11 @@ def test_each_figure_leads_to_the_rows_that_it_counts(admin_client: Client) -> N
     deliver(webhook(), status="failed", next_attempt_at=None, finished_at=now)
     Subscription.objects.filter(pk=webhook().pk).update(failing_since=now)
     factories.emails(factories.application())
+    event = Event.objects.first()
+    assert event is not None
+    Case.objects.create(
+        id=event.id, event=event, application=event.application, kind="hosted_consent.revoked"
+    )
 
     for figure in front_page(timezone.now()).figures:
         if figure.url and "/change/" not in figure.url:

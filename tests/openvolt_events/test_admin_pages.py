@@ -15,7 +15,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
 from accounts.models import ApiKey, Application, User
-from deliveries.models import Attempt, ConfirmationRequest, Delivery
+from deliveries.models import Attempt, Case, Delivery, Notice, Replay
 from deliveries.publishing import publish
 from events.models import Event, IdempotencyKey
 from subscriptions.models import Recipient, Subscription
@@ -33,9 +33,11 @@ OURS = [
     Recipient,
     Delivery,
     Attempt,
-    ConfirmationRequest,
+    Replay,
+    Notice,
+    Case,
 ]
-READ_ONLY = [Event, IdempotencyKey, Subscription, Recipient, Delivery, Attempt, ConfirmationRequest]
+READ_ONLY = [Event, IdempotencyKey, Subscription, Recipient, Delivery, Attempt, Replay, Notice, Case]
 MOST_QUERIES = 15
 
 
@@ -47,9 +49,11 @@ def populate(rows: int) -> None:
         owner = factories.application(f"Application {number}")
         User.objects.create_user(f"person{number}")
         factories.application_key(owner)
-        factories.webhook(owner, failing_since=now - timedelta(hours=number))
+        factories.replay(factories.webhook(owner, failing_since=now - timedelta(hours=number)))
         factories.confirmed_emails(owner, [f"ann{number}@example.org"])
         publish(owner, "meter.created", factories.example("meter.created"), idempotency_key=f"key {number}/ü")
+        event = owner.events.get()
+        Case.objects.create(id=event.id, kind="hosted_consent.revoked", application=owner, event=event)
         for delivery in owner.deliveries.all():
             Attempt.objects.create(
                 delivery=delivery,
@@ -197,7 +201,7 @@ def test_a_row_is_found_by_its_id(admin_client: Client, model: type[Model]) -> N
         (Application, "owner@green", 3),
         (ApiKey, "production", 3),
         (IdempotencyKey, "key 1/ü", 1),
-        (ConfirmationRequest, "ann0", 1),
+        (Notice, "ann0", 1),
     ],
 )
 def test_rows_are_found_by_words(admin_client: Client, model: type[Model], term: str, count: int) -> None:

@@ -14,11 +14,23 @@ from django.utils import timezone
 
 from accounts.admin_pages import MASKED
 from accounts.models import ApiKey, Application, AuditEntry, User
-from deliveries.admin_actions import ASK_AGAIN, CANCEL, DELETE, PAUSE, REPLAY, RESUME, RETRY, SEND_TEST
+from deliveries.admin_actions import (
+    ASK_AGAIN,
+    CANCEL,
+    CLOSE,
+    DELETE,
+    GIVE_BACK,
+    LIFT,
+    PAUSE,
+    REPLAY,
+    RESUME,
+    RETRY,
+    SEND_TEST,
+)
 from deliveries.lifecycle import pause
-from deliveries.models import Attempt, Delivery
+from deliveries.models import Attempt, Case, Delivery, MailEvent, Replay
 from events.models import Event, IdempotencyKey
-from subscriptions.models import Recipient, Subscription
+from subscriptions.models import Recipient, Subscription, Suppression
 from tests.support.tenants import Tenant
 
 pytestmark = pytest.mark.django_db
@@ -27,11 +39,15 @@ ROLES = ["nobody", "viewer", "operator", "admin"]
 OF_THE_SITE = {
     *("index", "login", "logout", "password_change", "password_change_done"),
     *("autocomplete", "jsi18n", "view_on_site", "app_list"),
+    *("email", "email_html"),
 }
 FOR_ADMINS = {User}
 FOR_SUPERUSERS = {Group}
 EDITED = {Application, ApiKey, User}  # by admins
-OPERATED = {action.name for action in (RETRY, CANCEL, REPLAY, PAUSE, RESUME, SEND_TEST, ASK_AGAIN)}
+OPERATED = {
+    action.name
+    for action in (RETRY, CANCEL, REPLAY, PAUSE, RESUME, SEND_TEST, ASK_AGAIN, LIFT, GIVE_BACK, CLOSE)
+}
 FOR_ADMINS_ONLY = {DELETE.name, "revoke"}
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
 
@@ -42,6 +58,11 @@ def tenant() -> Tenant:
     tenant.recipient()
     event = tenant.event
     IdempotencyKey.objects.create(key="k", fingerprint="f", event=event)
+    Case.objects.create(id=event.id, application=event.application, event=event, kind=event.type)
+    Suppression.objects.create(email="eve@example.org", reason="It does not exist.", source="mail server")
+    MailEvent.objects.create(
+        email="eve@example.org", kind="bounced", at=timezone.now(), provider="x", key="k"
+    )
     Attempt.objects.create(
         delivery=tenant.delivery,
         number=1,
@@ -139,16 +160,27 @@ def paused(tenant: Tenant) -> Subscription:
     return pause(tenant.webhook, timezone.now())
 
 
+def taken(tenant: Tenant) -> Case:
+    case = Case.objects.get()
+    case.state, case.taken_by, case.taken_at = Case.State.TAKEN, "ann@example.org", timezone.now()
+    case.save()
+    return case
+
+
 ACTIONS: dict[tuple[type[Model], str], Callable[[Tenant], Model]] = {
     (ApiKey, "revoke"): lambda tenant: tenant.other_key,
+    (Case, "close"): lambda tenant: Case.objects.get(),
+    (Case, "give_back"): taken,
     (Delivery, "cancel"): lambda tenant: tenant.delivery,
     (Delivery, "retry"): lambda tenant: tenant.delivery,
     (Event, "replay"): lambda tenant: tenant.event,
+    (Replay, "cancel"): lambda tenant: tenant.replay,
     (Recipient, "ask_again"): lambda tenant: Recipient.objects.get(),
     (Subscription, "delete"): lambda tenant: tenant.webhook,
     (Subscription, "pause"): lambda tenant: tenant.webhook,
     (Subscription, "resume"): paused,
     (Subscription, "send_test"): lambda tenant: tenant.webhook,
+    (Suppression, "lift"): lambda tenant: Suppression.objects.get(),
 }
 
 

@@ -69,12 +69,28 @@ def event(owner, payload):
         b"[" * 300 + b"]" * 300,
         b'{"a":' * 300 + b"1" + b"}" * 300,
         b"\x1f\x8b\x08\x00",
+        '{"a": 1}'.encode("utf-16"),
+        '{"a": 1}'.encode("utf-16-be"),
+        '{"a": 1}'.encode("utf-32"),
+        '{"a": "é"}'.encode("latin-1"),
+        b'{"a": "\xed\xa0\x80"}',
+        b'{"a": "\xc0\xaf"}',
+        b'{"a": "\\ud8"}',
+        b'{"a": 01}',
+        b'{"a": 1e}',
+        b'{"a": .5}',
+        b'{"a": 1} // a comment',
+        b'{"a": 1}\x00',
     ],
     ids=lambda body: repr(body[:20]),
 )
-@pytest.mark.parametrize("path", ["events", "events/batch", "applications"])
-def test_a_body_that_is_no_json_or_says_two_things_is_400(platform, path, body):
-    response = platform.post(f"/v1/{path}", body)
+@pytest.mark.parametrize(
+    "path", ["events", "events/batch", "events/preview", "applications", "subscriptions/preview"]
+)
+def test_a_body_that_is_no_json_or_says_two_things_is_400(platform, api, path, body):
+    caller = platform if path in ("events", "events/batch", "applications") else api
+
+    response = caller.post(f"/v1/{path}", body)
 
     document = problem_of(response, 400)
     assert document["errors"][0]["code"] == "json"
@@ -185,6 +201,18 @@ def test_a_name_or_a_description_that_is_no_text_is_422_with_its_place(api, plat
         ("headers", b"{%s:%s}" % (LONE, LONE)),
         ("headers", b'{"a":{"b":1}}'),
         ("headers", b'{"a\\r\\nb":"1"}'),
+        ("filter", LONE),
+        ("filter", b"{%s:[1]}" % LONE),
+        ("filter", b'{"/a":[%s]}' % LONE),
+        ("filter", b'{"/a":["\\u0000"]}'),
+        ("filter", b'{"/\\u0000":["a"]}'),
+        ("filter", b'{"/a":[1e400]}'),
+        ("filter", b'{"/a":[' + b"9" * 4000 + b"]}"),
+        ("filter", b'{"/a":[[[]]]}'),
+        ("filter", b'{"a":["b"]}'),
+        ("filter", b'{"/a~2":["b"]}'),
+        ("filter", b'{"/' + b"a" * 100_000 + b'":["b"]}'),
+        ("filter", b'{"' + b"/a" * 50_000 + b'":["b"]}'),
         ("event_types", b"[%s]" % LONE),
         ("event_types", b"[[[]]]"),
         ("retry_schedule", b"[1e400]"),
@@ -206,6 +234,44 @@ def test_whatever_a_field_of_a_subscription_holds_it_is_422_with_its_place(api, 
     body = b"{" + b",".join(b'"%s":%s' % (name.encode(), text) for name, text in whole.items()) + b"}"
 
     pointers = pointers_of(api.post("/v1/subscriptions", body))
+
+    assert all(pointer.startswith(f"/{field}") for pointer in pointers)
+    if field in ("filter", "event_types"):
+        wanted = {"event_types": b'["*"]', field: value}
+        pairs = b",".join(b'"%s":%s' % (name.encode(), text) for name, text in wanted.items())
+        assert pointers_of(api.post("/v1/subscriptions/preview", b"{%s}" % pairs)) == pointers
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("since", LONE),
+        ("since", b'"\\u0000"'),
+        ("since", b"1e400"),
+        ("since", b"9" * 4000),
+        ("since", b'"0000-00-00T00:00:00Z"'),
+        ("since", b'"2026-01-01T00:00:00+99:99"'),
+        ("until", b'"999999999-01-01T00:00:00Z"'),
+        ("types", b"[%s]" % LONE),
+        ("types", b"[[[]]]"),
+        ("types", b"5"),
+        ("only", LONE),
+        ("only", b"[]"),
+        ("dry_run", b'"perhaps"'),
+        ("dry_run", b"[]"),
+        ("url", LONE),
+        ("url", b'"https://\\u0000/"'),
+        ("url", b'"https://10.0.0.5/"'),
+    ],
+)
+def test_whatever_a_field_of_a_replay_holds_it_is_422_with_its_place(owner, api, field, value):
+    fields = {"since": b'"2026-01-01T00:00:00Z"', "only": b'"missed"', field: value}
+    body = b"{" + b",".join(b'"%s":%s' % (name.encode(), text) for name, text in fields.items()) + b"}"
+
+    with transaction.atomic():
+        subscription = factories.webhook(owner)
+        pointers = pointers_of(api.post(f"/v1/subscriptions/{subscription.id}/replays", body))
+        transaction.set_rollback(True)
 
     assert all(pointer.startswith(f"/{field}") for pointer in pointers)
 

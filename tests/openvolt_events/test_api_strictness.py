@@ -22,6 +22,7 @@ class World:
             "events": event.id,
             "subscriptions": subscription.id,
             "deliveries": event.deliveries.get().id,
+            "replays": factories.replay(subscription).id,
             "api-keys": spare.id,
         }
         self.application = Api(factories.application_key(owner))

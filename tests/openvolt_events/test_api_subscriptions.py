@@ -8,11 +8,11 @@ from django.utils import timezone
 
 from deliveries.claiming import Limits, claim
 from deliveries.lifecycle import confirm_recipient, unsubscribe_recipient
-from deliveries.models import ConfirmationRequest, Delivery
+from deliveries.models import Delivery, Notice
 from deliveries.publishing import publish
 from subscriptions.models import Recipient, SigningSecret, Subscription
 from tests.support import factories
-from tests.support.api import Api, pointers_of, problem_of, rows_stored
+from tests.support.api import READING, Api, pointers_of, problem_of, rows_stored
 
 pytestmark = pytest.mark.django_db
 
@@ -70,6 +70,7 @@ def test_a_webhook_subscription_is_created_active_with_all_that_was_said(owner, 
         "url": PUBLIC,
         "recipients": None,
         "event_types": ["meter.created", "user.created"],
+        "filter": {},
         "description": "Production",
         "metadata": {"team": "blue", "nested": [1, None]},
         "headers": {"Authorization": "(not shown)"},
@@ -77,6 +78,7 @@ def test_a_webhook_subscription_is_created_active_with_all_that_was_said(owner, 
         "rate_limit": 5,
         "ordered": False,
         "ordering_key": None,
+        "fallback": None,
         "status": "active",
         "status_reason": "",
         "failing_since": None,
@@ -175,7 +177,7 @@ def test_an_email_subscription_asks_its_recipients_to_confirm(api):
         {"email": "Bob@example.org", "status": "unconfirmed"},
     ]
     assert (answer["secret"], answer["url"], answer["headers"], answer["retry_schedule"]) == (None,) * 4
-    assert ConfirmationRequest.objects.filter(sent_at=None).count() == 2
+    assert Notice.objects.filter(sent_at=None).count() == 2
 
 
 def test_a_new_subscription_gets_what_happens_from_now_on(owner, api):
@@ -684,5 +686,5 @@ def test_the_number_of_queries_of_a_list_of_subscriptions_does_not_grow_with_its
         factories.confirmed_emails(owner, ["a@example.org", "b@example.org"])
     api.get("/v1/subscriptions")  # notes the use of the key, once a minute
 
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(3 + READING):
         assert len(api.get("/v1/subscriptions").json()["data"]) == 20

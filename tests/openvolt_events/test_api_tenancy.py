@@ -20,6 +20,7 @@ BODIES = {
     ("PATCH", "subscriptions/<uuid:id>"): {"description": "mine now"},
     ("POST", "subscriptions/<uuid:id>/rotate-secret"): {"overlap_seconds": 0},
     ("POST", "subscriptions/<uuid:id>/test"): {"type": "user.created"},
+    ("POST", "subscriptions/<uuid:id>/replays"): {"since": "2026-10-25T00:00:00Z", "only": "all"},
     ("POST", "api-keys/<uuid:id>/rotate"): {"overlap_seconds": 0},
 }
 
@@ -35,6 +36,7 @@ def furnished(name):
         "events": [event.id],
         "subscriptions": [one.id for one in subscriptions],
         "recipients": [one.recipients.get().id for one in subscriptions[1:]],
+        "replays": [factories.replay(one).id for one in subscriptions],
         "deliveries": list(Delivery.objects.filter(application=owner).values_list("id", flat=True)),
         "api-keys": list(ApiKey.objects.filter(application=owner).values_list("id", flat=True)),
     }

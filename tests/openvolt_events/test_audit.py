@@ -81,6 +81,12 @@ WRITES: dict[tuple[str, str], tuple[Id, Any, list[str]]] = {
         {},
         ["subscription.tested"],
     ),
+    ("POST", "subscriptions/<uuid:id>/replays"): (
+        lambda tenant: tenant.webhook.id,
+        {"since": "2026-10-25T00:00:00Z", "only": "all", "url": "http://127.0.0.1:9/?token=in-the-query"},
+        ["replay.started"],
+    ),
+    ("POST", "replays/<uuid:id>/cancel"): (lambda tenant: tenant.replay.id, None, ["replay.cancelled"]),
     ("POST", "events/<uuid:id>/replay"): (lambda tenant: tenant.event.id, {}, ["event.replayed"]),
     ("POST", "deliveries/<uuid:id>/retry"): (lambda tenant: tenant.delivery.id, None, ["delivery.retried"]),
     ("POST", "deliveries/<uuid:id>/cancel"): (
@@ -326,6 +332,7 @@ def test_an_own_password_that_changes_is_in_the_log(admin_client: Client, admin_
         ("deliveries/delivery", "retry", lambda tenant: tenant.delivery, "delivery.retried"),
         ("deliveries/delivery", "cancel", lambda tenant: tenant.delivery, "delivery.cancelled"),
         ("events/event", "replay", lambda tenant: tenant.event, "event.replayed"),
+        ("deliveries/replay", "cancel", lambda tenant: tenant.replay, "replay.cancelled"),
         ("subscriptions/subscription", "pause", lambda tenant: tenant.webhook, "subscription.paused"),
         ("subscriptions/subscription", "send_test", lambda tenant: tenant.webhook, "subscription.tested"),
         ("subscriptions/subscription", "delete", lambda tenant: tenant.webhook, "subscription.deleted"),

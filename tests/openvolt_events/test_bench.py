@@ -36,6 +36,7 @@ TINY = Sizes(
     tasks=50,
     batches=1,
     posts=5,
+    requests=16,
     retries=5,
     deadline=1,
     flow_seconds=1,
@@ -43,8 +44,10 @@ TINY = Sizes(
     future=50,
     finished=50,
     claimed=50,
+    listed=300,
     remembered=50,
     idle_seconds=1,
+    emails=50,
     left_out="nearly all",
 )
 
@@ -235,7 +238,7 @@ def test_ctrl_c_leaves_no_process_and_no_file():
         temporary.mkdir()
         with said.open("w") as output:
             bench = subprocess.Popen(
-                [sys.executable, "-m", "openvolt_events.bench", "--fast", "--only", "memory"],
+                [sys.executable, "-m", "openvolt_events.bench", "--fast", "--only", "idleness"],
                 cwd=REPOSITORY,
                 env=environment
                 | {"TMPDIR": str(temporary), "DATABASE_URL": "postgres://nobody@127.0.0.1:9/x"},

@@ -12,11 +12,14 @@ from django.utils import timezone
 from accounts.models import Application, AuditEntry
 from deliveries import erasing
 from deliveries.erasing import erase, erasure
+from deliveries.failing import facts
 from deliveries.ledger import faults
-from deliveries.lifecycle import NotPossible, pause, replay, retry
-from deliveries.models import Attempt, Delivery
+from deliveries.lifecycle import NotPossible, delete_subscription, pause, replay, retry
+from deliveries.models import Attempt, Delivery, MailEvent, Notice, Replay
 from deliveries.publishing import publish
+from deliveries.replaying import plan, start, step
 from events.models import Event
+from subscriptions.models import Subscription
 from tests.support import factories
 from tests.support.api import Api, problem_of
 
@@ -24,6 +27,7 @@ pytestmark = pytest.mark.django_db
 
 CUSTOMER, OTHER = "65a0e9b1c6d83f20a7b94e01", "65a0e9b1c6d83f20a7b94e02"
 NAME = "Hawthorn Bakery"
+DAY = timedelta(days=1)
 
 
 @pytest.fixture
@@ -91,6 +95,57 @@ def test_nothing_of_the_customer_is_stored_any_more(owner):
     assert "Blanked 2 events and 2 attempts; cancelled 0 deliveries." in said
     left = everything_stored()
     assert not [text for text in (CUSTOMER, NAME, "bakery.example") if text in left]
+
+
+def test_nothing_is_left_in_what_became_of_telling_of_it_either(owner):
+    """A replay, an order by the customer, an email that came back, a failing subscription that its contacts hear of."""
+    event, now = consent(owner), timezone.now()
+    subscription = factories.webhook(
+        owner, ordered=True, ordering_key="/customer_id", failing_since=now - DAY
+    )
+    emails = factories.confirmed_emails(owner)
+    start(plan(subscription, since=now - DAY, until=now + DAY, only="missed", now=timezone.now()))
+    job = Replay.objects.get()
+    step(job.id, subscription.id, now + timedelta(minutes=1))
+    replay(event, [emails.id], now)
+    told = Delivery.objects.get(subscription=emails)
+    MailEvent.objects.create(
+        delivery=told,
+        email="ann@example.org",
+        kind="bounced",
+        at=now,
+        description=f"Consent of {NAME}",
+        key="1",
+    )
+    Notice.objects.create(
+        kind="failing", application=owner, email="ops@example.org", subscription=subscription,
+        facts=facts(subscription, 1, now),
+    )  # fmt: skip
+    assert job.deliveries.exclude(ordering_key=None).exists()
+
+    run(owner)
+
+    left = everything_stored()
+    assert not [text for text in (CUSTOMER, NAME) if text in left]
+    assert MailEvent.objects.get().kind == "bounced"
+    assert set(Delivery.objects.values_list("status", flat=True)) == {"cancelled"}
+
+
+def test_a_filter_that_names_the_customer_stays_with_its_owner_and_that_of_a_deleted_subscription_goes(owner):
+    filter = {"/customer_id": [OTHER, CUSTOMER]}
+    used, deleted = factories.webhook(owner, filter=filter), factories.webhook(owner, filter=filter)
+    foreign = factories.webhook(factories.application("Other"), filter=filter)
+    longer = factories.webhook(owner, filter={"/customer_id": [f"{CUSTOMER}f"]})
+    delete_subscription(deleted, timezone.now())
+
+    said = run(owner)
+
+    lines = [line for line in said.splitlines() if "filter" in line]
+    assert lines == [
+        f"The filter of the subscription {used.id} names the customer: have its owner change it."
+    ]
+    filters = dict(Subscription.objects.exclude(filter={}).values_list("id", "filter"))
+    assert filters == {used.id: filter, foreign.id: filter, longer.id: longer.filter}
 
 
 def test_that_it_happened_and_was_told_stays_and_the_ledger_with_it(owner):

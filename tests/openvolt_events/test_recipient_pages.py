@@ -13,18 +13,24 @@ from django.test import Client, override_settings
 from django.utils import timezone
 from playwright.sync_api import Browser, Page
 
-from deliveries.confirming import send_confirmation_requests
 from deliveries.dispatch import drain
 from deliveries.lifecycle import confirm_recipient, delete_subscription, set_recipients
+from deliveries.mailing import send_notices
 from deliveries.models import Delivery
 from deliveries.publishing import publish
 from openvolt_events.demo import mailbox
-from subscriptions.links import confirm_link, unsubscribe_link
+from subscriptions.links import confirm_link, preferences_link, unsubscribe_link
 from subscriptions.models import Recipient, Subscription
 from tests.support import factories
 
 pytestmark = pytest.mark.django_db
 
+SAME_IN_BOTH = {
+    "Openvolt Events",
+    "ann@example.org",
+    "Green &amp; &lt;b&gt;Homes&lt;/b&gt;",
+    "ann@example.org · Green &amp; &lt;b&gt;Homes&lt;/b&gt;",
+}
 BROKEN = ("/recipients/confirm/nonsense", "/recipients/unsubscribe/nonsense")
 
 
@@ -61,7 +67,7 @@ def words(response) -> str:
 
 
 def test_the_link_from_the_email_shows_a_page_whose_button_confirms(browser_without_past, ann):
-    send_confirmation_requests(timezone.now)
+    send_notices(timezone.now)
     [link] = mailbox.LINK.findall(str(mail.outbox[0].body))
 
     page = browser_without_past.get(path(link))
@@ -315,3 +321,59 @@ def test_an_address_is_confirmed_with_the_keyboard_alone(live_server, page: Page
 
     page.get_by_role("heading", name="You get these emails").wait_for()
     assert status(ann) == "confirmed"
+
+
+@pytest.mark.parametrize("state", Recipient.Status.values)
+def test_every_page_speaks_the_recipients_language_and_no_word_is_left_in_english(client, ann, state):
+    set_status(ann, state)
+
+    for link in (confirm_link(ann.id), unsubscribe_link(ann.id), preferences_link(ann.id)):
+        english, german = (in_language(client, ann, path(link), language) for language in ("en", "de"))
+        assert '<html lang="en">' in english
+        assert '<html lang="de">' in german
+        assert texts(english) & texts(german) <= SAME_IN_BOTH
+
+
+def in_language(client: Client, recipient: Recipient, link: str, language: str) -> str:
+    Recipient.objects.filter(pk=recipient.pk).update(language=language)
+    return client.get(link, headers={"accept-language": "fr"}).content.decode()
+
+
+def texts(page: str) -> set[str]:
+    """What a page says, in the pieces that its markup makes of it; without the names of times and zones."""
+    without_lists = re.sub(r"<select.*?</select>", "", page, flags=re.DOTALL)
+    return {
+        words for piece in re.split(r"<[^>]+>", without_lists) if len(words := " ".join(piece.split())) > 1
+    }
+
+
+def test_who_was_removed_is_told_so_in_their_language(client, ann):
+    Recipient.objects.filter(pk=ann.pk).update(language="de", removed_at=timezone.now())
+
+    assert "Es gibt nichts zu tun" in words(client.get(path(unsubscribe_link(ann.id))))
+
+
+@pytest.mark.parametrize(
+    ("asked", "spoken"),
+    [
+        ("de-AT,en;q=0.5", "de"),
+        ("fr, de;q=0.8, en;q=0.3", "de"),
+        ("en-GB, de;q=0.9", "en"),
+        ("de;q=0, fr", "en"),
+        ("fr", "en"),
+        ("*", "en"),
+        ("", "en"),
+        ("de;q=many, ;;;", "en"),
+        ("../../de\N{NULL}" * 500, "en"),
+    ],
+)
+def test_where_nobody_is_known_the_page_speaks_what_the_browser_asks_for(client, ann, asked, spoken):
+    asking = {"accept-language": asked}
+    answers = [client.get(link, headers=asking) for link in (*BROKEN, path(unsubscribe_link(uuid4())))]
+    expiring = path(confirm_link(ann.id))
+    with time_machine.travel(timezone.now() + timedelta(days=31)):
+        answers.append(client.get(expiring, headers=asking))
+
+    for answer in answers:
+        assert f'<html lang="{spoken}">' in answer.content.decode()
+        assert ("Nothing" in words(answer) or "nothing" in words(answer)) == (spoken == "en")

@@ -12,6 +12,7 @@ from openvolt_events.api.urls import urlpatterns
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 FLOORS = ("accounts", "events", "subscriptions", "deliveries")
+READING = 3  # queries of every list, around its own: a transaction whose queries are limited (READ_TIMEOUT)
 
 
 class Api:

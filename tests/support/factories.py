@@ -1,12 +1,15 @@
 """Rows that tests start from, made as the product makes them."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
 
 from accounts.models import ApiKey, Application
 from deliveries.lifecycle import confirm_recipient, create_subscription
+from deliveries.models import Replay
+from deliveries.replaying import plan, start
 from events.event_types import EVENT_TYPES
 from subscriptions.models import Subscription
 
@@ -52,6 +55,12 @@ def confirmed_emails(owner: Application, recipients: Sequence[str] = ("ann@examp
     for recipient in subscription.recipients.all():
         confirm_recipient(recipient, timezone.now())
     return subscription
+
+
+def replay(subscription: Subscription, only: str = "all") -> Replay:
+    """A running one, of the last hour."""
+    now = timezone.now()
+    return start(plan(subscription, since=now - timedelta(hours=1), until=now, only=only, now=now))
 
 
 def example(event_type: str) -> Any:

@@ -93,10 +93,10 @@ def mail_server(**options: Any) -> Iterator[Mailbox]:
 
 
 @contextmanager
-def scripted_server(*lines: bytes, drip: bool = False) -> Iterator[list[bytes]]:
+def scripted_server(*lines: bytes, drip: bool = False, hang: bool = False) -> Iterator[list[bytes]]:
     """Answers each connection with these lines, one for the greeting and one after each command; then it hangs up.
 
-    With `drip`, it adds a line instead that never ends, a character ten times a second.
+    With `drip`, it adds a line instead that never ends, a character ten times a second; with `hang`, it says no more.
     Yields the list of what clients have sent.
     """
     heard: list[bytes] = []
@@ -111,6 +111,10 @@ def scripted_server(*lines: bytes, drip: bool = False) -> Iterator[list[bytes]]:
                     converse(client)
                     if drip:
                         drip_to(client)
+                    if hang:
+                        client.settimeout(5)
+                        while client.recv(65536):
+                            pass
 
     def drip_to(client: socket.socket) -> None:
         client.sendall(b"220-")

@@ -16,6 +16,7 @@ class Tenant:
         self.webhook = factories.webhook(self.application, description="Orders")
         self.event = publish(self.application, "meter.created", factories.example("meter.created"))
         self.delivery = Delivery.objects.get()
+        self.replay = factories.replay(self.webhook)
         self.other_key = ApiKey.objects.issue(
             kind="application", application=self.application, name="CI", scopes=["read"]
         )[0]
