@@ -204,7 +204,7 @@ def test_some_calls_are_for_keys_of_both_kinds(api, method, route):
 
 @pytest.mark.parametrize(("method", "route"), sorted(set(GUARDED) - OF_BOTH - OF_THE_PLATFORM))
 def test_a_key_may_do_what_its_scope_says_and_nothing_else(owner, method, route):
-    reads = method == "GET" and not route.endswith("/secret") or (method, route) in PREVIEWS
+    reads = (method == "GET" and not route.endswith("/secret")) or (method, route) in PREVIEWS
     needed = "read" if reads else "write"
     keys = {scope: Api(factories.application_key(owner, [scope])) for scope in ("read", "write")}
     allowed, refused = keys.pop(needed), keys.popitem()[1]
