@@ -32,7 +32,7 @@ demo: $(VENV)/installed
 load: $(VENV)/installed
 	@exec $(BIN) -m openvolt_events.load $(LOAD)
 
-bench: $(VENV)/installed
+bench: $(VENV)/installed-dev
 	@exec $(BIN) -m openvolt_events.bench $(if $(FAST),--fast) $(if $(WRITE),--write docs/benchmarks.md) $(if $(ONLY),--only $(ONLY))
 
 test: $(VENV)/installed-dev
@@ -40,7 +40,7 @@ test: $(VENV)/installed-dev
 	@$(BIN) -m tests.support.redis
 	@$(BIN) -m tests.support.clocks
 	@$(BIN) -m tests.support.languages
-	@exec $(BIN) -m pytest -n auto --dist loadfile
+	@exec $(BIN) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 crash: $(VENV)/installed-dev
 	@exec $(BIN) -m tests.crash $(if $(FORM),--form $(FORM)) $(if $(SEED),--seed $(SEED)) $(if $(EVENTS),--events $(EVENTS)) $(if $(BACKLOG),--backlog $(BACKLOG))

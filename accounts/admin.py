@@ -241,6 +241,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     search_ids = ("id", "object_id", "application")
     search_texts = ("action__exact", "object_id__exact", "actor_id__exact")
     search_help_text = "An id of what was changed or of who did it, or an action, whole."
+    linked_by = ("actor_id__exact", "action__exact", "object_id__exact")
     about = "Entries are kept for 400 days. The database refuses to change them, and to delete them earlier."
 
     @admin.display(description="who")

@@ -68,7 +68,8 @@ class OperatorAdmin(AuditedAdmin):
 
     `confidential` are the fields that show payloads, which only who may see those gets to see. `search_ids` and
     `search_texts` are what `admin_lists.search` looks through. `roads` names the lists that a row leads to: a label,
-    the list's `app_model`, and the lookup that takes the row's id.
+    the list's `app_model`, and the lookup that takes the row's id. `linked_by` are the lookups that other pages lead to
+    this list by, beside those of its filters.
     """
 
     paginator = BoundedPaginator
@@ -80,6 +81,7 @@ class OperatorAdmin(AuditedAdmin):
     search_ids: Sequence[str] = ("id",)
     search_texts: Sequence[str] = ()
     roads: Mapping[str, tuple[str, str]] = {}
+    linked_by: Sequence[str] = ()
     confidential: Sequence[str] = ()
     about = ""
 
@@ -88,6 +90,10 @@ class OperatorAdmin(AuditedAdmin):
     ) -> tuple[QuerySet[Any], bool]:
         term = search_term.strip()
         return (search(queryset, term, self.search_ids, self.search_texts) if term else queryset), False
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """Only what pages offer. Django allows all on the row's own columns: what is masked could be guessed by it."""
+        return lookup in self.linked_by or any(lookup in lookups_of(one) for one in self.list_filter)
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         """Whether this person may carry out actions: who may change the model, even where nothing is edited."""
@@ -163,6 +169,14 @@ class OperatorAdmin(AuditedAdmin):
             page = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[quote(chosen)])
             return HttpResponseRedirect(page)
         return response
+
+
+def lookups_of(list_filter: Any) -> set[str]:
+    """What a filter is chosen by in the address of a list."""
+    if isinstance(list_filter, type):
+        return {str(list_filter.parameter_name)}  # type: ignore[attr-defined]
+    path = list_filter if isinstance(list_filter, str) else list_filter[0]
+    return {f"{path}__exact", f"{path}__isnull", f"{path}__id__exact"}
 
 
 def name_of(field: Any) -> str:

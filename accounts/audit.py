@@ -64,6 +64,12 @@ class AuditEntry(models.Model):
             models.Index(fields=["actor_kind", "-id"], name="audit_by_actor_kind"),
             models.Index(fields=["at"], name="audit_by_time"),
         ]
+        constraints = [
+            models.CheckConstraint(
+                name="audit_actor_kind",
+                condition=models.Q(actor_kind__in=["staff", "api_key", "command", "person"]),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.action} by {self.actor}"

@@ -62,6 +62,12 @@ class Application(models.Model):
         editable=False,
         help_text="The contacts who have ended the summary for themselves, in lower case.",
     )
+    contact_choices = models.JSONField(
+        default=dict,
+        blank=True,
+        editable=False,
+        help_text="How contacts read: the time zone and the language, by the address in lower case.",
+    )
     summarized_until = models.DateTimeField(
         null=True,
         editable=False,
@@ -86,6 +92,19 @@ class Application(models.Model):
     def summary_contacts(self) -> list[str]:
         """The contacts who have not ended the weekly summary for themselves."""
         return [email for email in self.contacts if email.lower() not in self.summary_ended_by]
+
+    def reads(self, email: str) -> tuple[str, str]:
+        """In which time zone, and which language, this contact reads: the chosen ones, or the service's own."""
+        own = settings.TIME_ZONE, settings.LANGUAGE_CODE.partition("-")[0]
+        timezone, language = self.contact_choices.get(email.lower(), own)
+        return timezone, language
+
+    def let_read(self, email: str, timezone: str, language: str) -> None:
+        """As this contact has chosen."""
+        with transaction.atomic():
+            locked = Application.objects.select_for_update(no_key=True).get(pk=self.pk)
+            self.contact_choices = locked.contact_choices | {email.lower(): [timezone, language]}
+            self.save(update_fields=["contact_choices"])
 
 
 class Scope(models.TextChoices):
@@ -174,7 +193,10 @@ class ApiKey(models.Model):
                 name="api_key_application_by_kind",
                 condition=models.Q(kind="platform", application=None)
                 | models.Q(kind="application", application__isnull=False),
-            )
+            ),
+            models.CheckConstraint(
+                name="api_key_scopes", condition=models.Q(scopes__contained_by=["read", "write"])
+            ),
         ]
 
     def __str__(self) -> str:

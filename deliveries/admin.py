@@ -61,6 +61,12 @@ OUR_HEADERS = {
 }
 
 
+OUTAGE_WORDS = {
+    Notice.Kind.DISABLED.value: "webhook disabled after five days of failures",
+    Notice.Kind.GONE.value: "webhook disabled by the receiver (410)",
+}
+
+
 class NextAttemptFilter(admin.SimpleListFilter):
     """The pending deliveries by what they wait for."""
 
@@ -75,7 +81,7 @@ class NextAttemptFilter(admin.SimpleListFilter):
         pending = Delivery.objects.pending()
         chosen = {
             "due": Delivery.objects.due(now).order_by(),
-            "in_flight": pending.filter(leased_until__gt=now),
+            "in_flight": Delivery.objects.in_flight(now),
             "later": pending.idle(now).filter(next_attempt_at__gt=now),
         }
         return queryset & chosen.get(self.value() or "", queryset)
@@ -96,10 +102,30 @@ class NoticeFilter(admin.SimpleListFilter):
         return queryset.filter(chosen.get(self.value() or "", Q()))
 
 
-class FinishedFilter(PeriodFilter):
-    title = "finished"
-    parameter_name = "finished"
+class FailedForGoodFilter(PeriodFilter):
+    """Not of what succeeded, too: when that was, no index tells."""
+
+    title = "failed for good"
+    parameter_name = "failed"
     column = "finished_at"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> QuerySet[Delivery]:
+        failed = queryset.filter(status=Delivery.Status.FAILED) if self.value() else queryset
+        return super().queryset(request, failed)
+
+
+class FailedFilter(CreatedFilter):
+    """The attempts that failed, of a time that is read in one go: no index tells which they are."""
+
+    title = "failed"
+    parameter_name = "failed"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
+        return [(name, label) for name, label in super().lookups(request, model_admin) if name != "week"]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Attempt]) -> QuerySet[Attempt]:
+        failed = queryset.filter(outcome=Attempt.Outcome.FAILED) if self.value() else queryset
+        return super().queryset(request, failed)
 
 
 def next_attempt(at: datetime) -> SafeString:
@@ -111,6 +137,11 @@ def next_attempt(at: datetime) -> SafeString:
 @admin.display(description="waiting")
 def waiting(delivery: Delivery) -> str:
     return why_waiting(delivery, timezone.now()) or NOTHING
+
+
+def what_happened(kind: str) -> str:
+    """Of a case: the event's type, or what came over the subscription."""
+    return OUTAGE_WORDS.get(kind, kind)
 
 
 def event_link(event: Event) -> SafeString:
@@ -153,12 +184,12 @@ class DeliveryAdmin(ReadOnlyAdmin):
     list_display = (
         column("created_at", moment, "created"),
         column("status", state),
+        column("next_attempt_at", next_attempt, "next attempt"),
+        column("attempt_count", plain, "attempts"),
         column("event", event_link),
         column("subscription", link),
         column("recipient", link),
         column("application", link),
-        column("attempt_count", plain, "attempts"),
-        column("next_attempt_at", next_attempt, "next attempt"),
         column("finished_at", moment, "finished"),
         column("id", identity),
     )
@@ -167,9 +198,8 @@ class DeliveryAdmin(ReadOnlyAdmin):
         "status",
         NextAttemptFilter,
         CreatedFilter,
-        FinishedFilter,
+        FailedForGoodFilter,
         "channel",
-        "trigger",
         ("application", ChosenFilter),
         ("event", ChosenFilter),
         ("subscription", ChosenFilter),
@@ -261,7 +291,7 @@ class AttemptAdmin(ReadOnlyAdmin):
         column("trigger", plain),
     )
     list_select_related = ("delivery__event",)
-    list_filter = ("outcome", CreatedFilter, "trigger", ("delivery", ChosenFilter))
+    list_filter = (FailedFilter, CreatedFilter, ("delivery", ChosenFilter))
     fieldsets = (
         (
             None,
@@ -412,7 +442,7 @@ class CaseAdmin(ReadOnlyAdmin):
     list_display = (
         column("created_at", moment, "since"),
         column("state", state),
-        column("kind", plain, "what"),
+        column("kind", what_happened, "what"),
         column("application", link),
         column("taken_by", plain, "who"),
         column("taken_at", moment, "taken"),

@@ -2,19 +2,25 @@
 
 A case is opened with the emails that tell of it. Whoever is first to say so has it, can give it back, hand it over or
 finish it. Each of these is one conditional UPDATE: of two who press at the same moment one wins, the other sees who.
-The others who were told get a short note, if they wish.
+The others who were told get a short note, if they wish. What somebody has who is not told of such things any more is
+given back for them (reminding.py).
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid5
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Exists, Min, OuterRef, Q, QuerySet
+from django.db.models.functions import Lower
 
 from accounts.audit import picture, record
+from accounts.email_addresses import same_for_all
+from accounts.models import Application
 from deliveries.channels import Handling
 from deliveries.letters.handling import HANDLED, LONGEST_OUTCOME
 from deliveries.letters.reading import clean
@@ -45,10 +51,16 @@ class Person:
     id: UUID
     email: str
     recipient: Recipient | None = None
+    contact_reads: tuple[str, str] = ("UTC", "en")
+    told_at: datetime | None = None
 
     @property
     def timezone(self) -> str:
-        return self.recipient.timezone if self.recipient else "UTC"
+        return self.recipient.timezone if self.recipient else self.contact_reads[0]
+
+    @property
+    def language(self) -> str:
+        return self.recipient.language if self.recipient else self.contact_reads[1]
 
     @property
     def wants_notes(self) -> bool:
@@ -56,27 +68,40 @@ class Person:
         return self.recipient is not None and self.recipient.notes
 
     def is_at(self, email: str) -> bool:
-        return self.email.lower() == email.lower()
+        return same_for_all(self.email) == same_for_all(email)
 
 
 def open_cases(deliveries: Iterable[Delivery]) -> None:
     """For new deliveries to people. Those that are replayed tell of the case that there is."""
+    open_those(
+        (one, one.recipient, one.created_at)
+        for one in deliveries
+        if one.recipient is not None and one.trigger != Trigger.TEST
+    )
+
+
+def open_missed(missed: Iterable[tuple[Delivery, Recipient]], now: datetime) -> None:
+    """For what a webhook could not tell, which these people are told of now."""
+    open_those((delivery, person, now) for delivery, person in missed)
+
+
+def open_those(told: Iterable[tuple[Delivery, Recipient, datetime]]) -> None:
     cases: dict[UUID, Case] = {}
-    for one in deliveries:
-        if one.event_type in HANDLED and one.recipient is not None and one.trigger != Trigger.TEST:
-            case = cases.setdefault(one.event_id, case_of(one))
-            case.remind_at = earlier(case.remind_at, reminder_at(one.created_at, one.recipient.timezone))
+    for delivery, person, since in told:
+        if delivery.event_type in HANDLED:
+            case = cases.setdefault(delivery.event_id, case_of(delivery, since))
+            case.remind_at = earlier(case.remind_at, reminder_at(since, person.timezone))
     if cases:
         Case.objects.bulk_create(cases.values(), ignore_conflicts=True)
 
 
-def case_of(delivery: Delivery) -> Case:
+def case_of(delivery: Delivery, since: datetime) -> Case:
     return Case(
         id=delivery.event_id,
         kind=delivery.event_type,
         application_id=delivery.application_id,
         event_id=delivery.event_id,
-        created_at=delivery.created_at,
+        created_at=since,
     )
 
 
@@ -120,25 +145,34 @@ def earlier(one: datetime | None, other: datetime | None) -> datetime | None:
 
 def take(case: Case, by: Person, now: datetime) -> bool:
     """Whether this person is the first to say so."""
-    taken = {"state": State.TAKEN, "taken_by": by.email, "taken_at": now}
+    taken = held(by, now) | {"state": State.TAKEN}
     with transaction.atomic():
         if not change(case, "taken", {"state": State.OPEN}, taken):
             return False
-        note_to_others(case, Kind.CASE_TAKEN, by, now)
+        note_to(others(case, by), case, Kind.CASE_TAKEN, by.email, now)
         return True
+
+
+def held(by: Person, now: datetime) -> dict[str, Any]:
+    return {"taken_by": by.email, "taken_at": now, "remind_at": reminder_at(now, by.timezone)}
 
 
 def give_back(case: Case, by: Person, now: datetime) -> bool:
     with transaction.atomic():
-        return change(case, "given_back", held_by(by), reopened(case, by.timezone, now))
+        if not change(case, "given_back", held_by(by), reopened(by.timezone, now)):
+            return False
+        note_given_back(others(case, by), case, by.email, now)
+        return True
 
 
 def hand_over(case: Case, by: Person, to: Person, now: datetime) -> bool:
+    """The others hear who is on it now, as when it was taken."""
     with transaction.atomic():
-        if not change(case, "handed_over", held_by(by), {"taken_by": to.email, "taken_at": now}):
+        if not change(case, "handed_over", held_by(by), held(to, now)):
             return False
-        occasion = f"{case.id} {by.id.hex} {now:%Y-%m-%d}"
+        occasion = occasion_of(case, now)
         tell([notice(case, Kind.CASE_HANDED_OVER, to, occasion, by.email, awake(to, now))], now)
+        note_to(others(case, by, to), case, Kind.CASE_TAKEN, to.email, now)
         return True
 
 
@@ -147,14 +181,35 @@ def finish(case: Case, by: Person, outcome: str, now: datetime) -> bool:
     with transaction.atomic():
         if not change(case, "done", held_by(by), done):
             return False
-        note_to_others(case, Kind.CASE_DONE, by, now)
+        note_to(others(case, by), case, Kind.CASE_DONE, by.email, now)
         return True
 
 
 def reopen(case: Case, now: datetime) -> bool:
     """By staff, of one that somebody has and can't see to."""
+    by = case.taken_by
     with transaction.atomic():
-        return change(case, "given_back", {"state": State.TAKEN}, reopened(case, "UTC", now))
+        only = {"state": State.TAKEN, "taken_by": by}
+        if not change(case, "given_back", only, reopened("UTC", now)):
+            return False
+        note_given_back(others(case), case, by, now)
+        return True
+
+
+def without_holder() -> QuerySet[Case]:
+    """Those that somebody has who is no recipient, or contact, of the application any more."""
+    taken = Case.objects.filter(state=State.TAKEN)
+    recipients = (
+        Recipient.objects.told()
+        .annotate(address=Lower("email"))
+        .filter(address=Lower(OuterRef("taken_by")), subscription__application=OuterRef("application"))
+    )
+    of_contacts = [
+        case.pk
+        for case in taken.filter(event=None).select_related("application")
+        if not is_contact(case.application, case.taken_by)
+    ]
+    return taken.filter((Q(event__isnull=False) & ~Exists(recipients)) | Q(pk__in=of_contacts))
 
 
 def close(case: Case, now: datetime) -> bool:
@@ -170,10 +225,14 @@ def held_by(person: Person) -> dict[str, Any]:
     return {"state": State.TAKEN, "taken_by__iexact": person.email}
 
 
-def reopened(case: Case, timezone: str, now: datetime) -> dict[str, Any]:
-    """Nobody's, with a new working day, unless it was told again already."""
-    remind_at = case.remind_at and reminder_at(now, timezone)
-    return {"state": State.OPEN, "taken_by": "", "taken_at": None, "remind_at": remind_at}
+def reopened(timezone: str, now: datetime) -> dict[str, Any]:
+    """Nobody's, with a new working day."""
+    return {
+        "state": State.OPEN,
+        "taken_by": "",
+        "taken_at": None,
+        "remind_at": reminder_at(now, timezone),
+    }
 
 
 def change(case: Case, what: str, only: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
@@ -186,11 +245,33 @@ def change(case: Case, what: str, only: Mapping[str, Any], values: Mapping[str, 
     return is_changed
 
 
-def note_to_others(case: Case, kind: Notice.Kind, by: Person, now: datetime) -> None:
-    """To those who wish, once of each who takes it; in the rhythm in which they are told of events."""
-    others = [one for one in told(case) if one.wants_notes and not one.is_at(by.email)]
-    occasion = f"{case.id} {by.id.hex}"
-    tell([notice(case, kind, one, occasion, by.email, in_rhythm(one, now)) for one in others], now)
+def others(case: Case, *but: Person) -> list[Person]:
+    """Who were told of it and wish to hear what becomes of it, without these."""
+    return [one for one in told(case) if one.wants_notes and not any(one.is_at(each.email) for each in but)]
+
+
+def note_to(people: Iterable[Person], case: Case, kind: Notice.Kind, by: str, now: datetime) -> None:
+    """In the rhythm in which they are told of events."""
+    occasion = occasion_of(case, now)
+    tell([notice(case, kind, one, occasion, by, in_rhythm(one, now)) for one in people], now)
+
+
+def note_given_back(people: Iterable[Person], case: Case, by: str, now: datetime) -> None:
+    """Not to those whose note that somebody has it was not sent yet: it is not sent any more."""
+    waiting = Notice.objects.filter(
+        application=case.application_id,
+        kind=Kind.CASE_TAKEN,
+        occasion__startswith=str(case.id),
+        due_at__isnull=False,
+        attempt_count=0,
+    )
+    unaware = {same_for_all(email) for email in waiting.values_list("email", flat=True)}
+    aware = [one for one in people if same_for_all(one.email) not in unaware]
+    note_to(aware, case, Kind.CASE_GIVEN_BACK, by, now)
+
+
+def occasion_of(case: Case, moment: datetime) -> str:
+    return f"{case.id} {moment.isoformat()}"
 
 
 def in_rhythm(person: Person, now: datetime) -> datetime:
@@ -209,13 +290,19 @@ def notice(case: Case, kind: Notice.Kind, to: Person, occasion: str, by: str, du
         recipient=to.recipient,
         subscription_id=to.recipient.subscription_id if to.recipient else case.subscription_id,
         occasion=occasion,
-        facts={"case": str(case.id), "person": str(to.id), "by": by},
+        facts={"case": str(case.id), "person": str(to.id), "by": by, "since": since(case)},
         due_at=due_at,
     )
 
 
+def since(case: Case) -> str | None:
+    """Names the time for which somebody has it."""
+    return case.taken_at.isoformat() if case.taken_at else None
+
+
 def person_told(notice: Notice) -> Person:
-    return Person(UUID(notice.facts["person"]), notice.email, notice.recipient)
+    reads = notice.application.reads(notice.email)
+    return Person(UUID(notice.facts["person"]), notice.email, notice.recipient, reads)
 
 
 def tell(notices: Sequence[Notice], now: datetime) -> None:
@@ -225,34 +312,44 @@ def tell(notices: Sequence[Notice], now: datetime) -> None:
 
 def told(case: Case) -> list[Person]:
     """Those whose email of it was sent, each address once."""
-    people = (
-        recipients(case, deliveries__status=Delivery.Status.SUCCEEDED) if case.event_id else contacts(case)
-    )
-    return list({person.email.lower(): person for person in people}.values())
+    people = recipients(case) if case.event_id else contacts(case)
+    return list({same_for_all(person.email): person for person in people}.values())
 
 
-def recipients(case: Case, **more: Any) -> list[Person]:
-    wanted = Recipient.objects.filter(
-        status=Recipient.Status.CONFIRMED,
-        removed_at=None,
-        subscription__deleted_at=None,
-        subscription__application=case.application_id,
-        deliveries__event=case.event_id,
-        **more,
-    )
-    return [Person(one.id, one.email, one) for one in wanted.order_by("-id").distinct()]
+def recipients(case: Case) -> list[Person]:
+    """Of its own email, or of the one that came instead of a webhook."""
+    confirmed = Recipient.objects.told().filter(subscription__application=case.application_id)
+    emailed = confirmed.filter(
+        deliveries__event=case.event_id, deliveries__status=Delivery.Status.SUCCEEDED
+    ).annotate(told_at=Min("deliveries__finished_at"))
+    missed = Delivery.objects.filter(event=case.event_id, recipient=None).values_list("id", flat=True)
+    instead = confirmed.filter(
+        notices__application=case.application_id,
+        notices__kind=Kind.FALLBACK,
+        notices__occasion__in=[str(id) for id in missed],
+        notices__sent_at__isnull=False,
+    ).annotate(told_at=Min("notices__sent_at"))
+    people = {
+        one.id: Person(one.id, one.email, one, told_at=one.told_at)
+        for query in (emailed, instead)
+        for one in query
+    }
+    return [people[id] for id in sorted(people, reverse=True)]
 
 
 def contacts(case: Case) -> list[Person]:
-    return [Person(contact_id(case.id, email), email) for email in case.application.contacts]
+    owner = case.application
+    return [
+        Person(contact_id(case.id, email), email, contact_reads=owner.reads(email))
+        for email in owner.contacts
+    ]
 
 
 def person_with(case: Case, id: UUID) -> Person | None:
     """Whom a link to this case was made for; None if that is no recipient or contact any more."""
     if case.event_id is None:
         return next((one for one in contacts(case) if one.id == id), None)
-    existing = {"removed_at": None, "subscription__deleted_at": None}
-    one = Recipient.objects.filter(pk=id, subscription__application=case.application_id, **existing).first()
+    one = Recipient.objects.told().filter(pk=id, subscription__application=case.application_id).first()
     return Person(one.id, one.email, one) if one else None
 
 
@@ -281,37 +378,41 @@ def why_not(notice: Notice) -> str:
 def is_still_told(notice: Notice) -> bool:
     recipient = notice.recipient
     if recipient is None:
-        return notice.email.lower() in map(str.lower, notice.application.contacts)
+        return is_contact(notice.application, notice.email)
     return recipient.removed_at is None and recipient.status == Recipient.Status.CONFIRMED
 
 
-def why_not_taken(notice: Notice, case: Case) -> str:
+def is_contact(application: Application, email: str) -> bool:
+    return email.lower() in map(str.lower, application.contacts)
+
+
+def why_not_noted(is_so: Callable[[Notice, Case], bool], notice: Notice, case: Case) -> str:
     if not (notice.recipient and notice.recipient.notes):
         return "The recipient wants no such notes."
-    is_so = case.is_taken and case.taken_by == notice.facts["by"]
-    return "" if is_so else "It is no longer as the note says."
+    return "" if is_so(notice, case) else "It is no longer as the note says."
 
 
-def why_not_done(notice: Notice, case: Case) -> str:
-    if not (notice.recipient and notice.recipient.notes):
-        return "The recipient wants no such notes."
-    return "" if case.is_done else "It is no longer as the note says."
+def is_held_since(notice: Notice, case: Case) -> bool:
+    return case.is_taken and since(case) == notice.facts["since"]
 
 
-def why_not_handed_over(notice: Notice, case: Case) -> str:
-    is_theirs = case.is_taken and case.taken_by.lower() == notice.email.lower()
-    return "" if is_theirs else "It is no longer theirs."
+def why_not_theirs(notice: Notice, case: Case) -> str:
+    return "" if is_held_since(notice, case) else "It is no longer theirs."
 
 
 def why_not_unhandled(_: Notice, case: Case) -> str:
+    if case.remind_at is not None:
+        return "It was given back meanwhile; it is told again later."
     return "" if case.is_open else "Somebody has it, or it is done."
 
 
 WHY_NOT: dict[str, Callable[[Notice, Case], str]] = {
-    Kind.CASE_TAKEN: why_not_taken,
-    Kind.CASE_DONE: why_not_done,
-    Kind.CASE_HANDED_OVER: why_not_handed_over,
+    Kind.CASE_TAKEN: partial(why_not_noted, is_held_since),
+    Kind.CASE_DONE: partial(why_not_noted, lambda _, case: case.is_done),
+    Kind.CASE_GIVEN_BACK: partial(why_not_noted, lambda _, case: case.is_open),
+    Kind.CASE_HANDED_OVER: why_not_theirs,
     Kind.CASE_UNHANDLED: why_not_unhandled,
+    Kind.CASE_UNFINISHED: why_not_theirs,
 }
 
 

@@ -18,15 +18,30 @@ from django.utils import timezone
 from deliveries.channels import EmailTarget, Report, digests, email, webhook
 from deliveries.channels.drafts import drafts
 from deliveries.channels.mail_connections import connections
-from deliveries.claiming import Claim, Limits, claim, claim_past_the_front
-from deliveries.domains import PAUSE, is_paused, note_refusal
+from deliveries.claiming import (
+    LEASE_MARGIN,
+    Claim,
+    Limits,
+    attempt_timeout,
+    claim,
+    claim_past_the_front,
+)
+from deliveries.domains import (
+    PAUSE,
+    asks_for_time,
+    domain_of,
+    is_paused,
+    look_for_pauses,
+    note_refusal,
+    pause,
+)
 from deliveries.mailing import send_notices
 from deliveries.ordering import Runs
 from deliveries.pacing import Pacing
 from deliveries.patience import patiently
 from deliveries.resting import resting
 from deliveries.senders import Senders
-from deliveries.settling import Tried, hold, postpone, put_back_unsent, settle
+from deliveries.settling import Tried, hold, postpone, put_back_unsent, renew, settle
 from deliveries.slots import slot
 from deliveries.stopping import stopping
 from deliveries.suppressing import suppress_refused
@@ -37,8 +52,12 @@ from subscriptions.models import Channel
 SENDERS: dict[Channel, Callable[..., Report]] = {Channel.WEBHOOK: webhook.send, Channel.EMAIL: email.send}
 THREADS = {"webhook": 16, "email": 4}  # more take the interpreter from each other
 MOST_SLOW = {"webhook": 64, "email": 4}  # threads beside these, for attempts that take long
+WIDEST = {
+    "webhook": 32,
+    "email": 64,
+}  # attempts that are out to the threads: under way, or at hand for the next moment
 CLAIMED = 256  # that wait in a drain at a time
-SHARE = 64  # of them, of one subscription
+SHARE = {"webhook": 64, "email": 128}  # of them, of one subscription
 LONGEST_DRAIN = timedelta(seconds=30)
 LONGEST_MAILING = timedelta(seconds=10)  # of notices, before a drain of emails: notifications are due, too
 LOOK_AGAIN = 0.05  # seconds; for what has come due while others are in flight
@@ -47,6 +66,8 @@ LOOK_PAST_ANYWAY = 1.0  # seconds; with enough at the front
 LOOK_PAST_SHARE = 10  # times as long as the look takes, at least, between two
 TOGETHER = 0.005  # seconds; to look at many results at a time costs less than at each
 SETTLE_AFTER = 0.1  # seconds
+RENEW_AFTER = timedelta(seconds=10)  # beyond the moment by which an attempt had to begin
+BETWEEN_RENEWALS = 10.0  # seconds
 SETTLE_AT = 128
 
 log = structlog.get_logger(__name__)
@@ -93,9 +114,10 @@ class Drain:
         self.senders = senders
         self.clock = clock
         self.is_over = over_after(LONGEST_DRAIN)
-        self.windows = Windows(THREADS[lane], MOST_SLOW[lane])
+        self.windows = Windows(THREADS[lane], MOST_SLOW[lane], WIDEST[lane])
         self.runs = Runs()
-        self.look_at = self.looked_past_at = self.looking_took = self.settle_at = 0.0
+        self.look_at = self.looked_past_at = self.looking_took = self.settle_at = self.renewed_at = 0.0
+        self.out: dict[UUID, Claim] = {}
         self.tried: list[Tried] = []
         self.unsent: list[Claim] = []
         self.resting: Collection[UUID] = ()
@@ -107,6 +129,8 @@ class Drain:
             self.collect()
             if self.tried and self.is_time_to_settle():
                 self.settle()
+            if time.monotonic() >= self.renewed_at + BETWEEN_RENEWALS:
+                self.renew()
         if self.is_over() and not stopping.is_set():
             wake([self.lane])
         return self.attempts
@@ -130,15 +154,15 @@ class Drain:
                 raise
             self.claim_no_more(error)
             return False
-        self.look_at = time.monotonic() + (0 if len(claims) >= SHARE else LOOK_AGAIN)
+        self.look_at = time.monotonic() + (0 if len(claims) >= SHARE[self.lane] else LOOK_AGAIN)
         return bool(claims)
 
     def claim(self) -> list[Claim]:
         self.resting = resting(self.clock()).keys()
         limits = Limits(
             limit=CLAIMED - self.windows.waiting,
-            share=SHARE,
-            full=[*self.windows.full(SHARE), *self.resting, *self.just_failed()],
+            share=SHARE[self.lane],
+            full=[*self.windows.full(SHARE[self.lane]), *self.resting, *self.just_failed()],
             probes=self.windows.unproven_room,
             runs=max(CLAIMED - self.runs.waiting, 0),
         )
@@ -160,12 +184,21 @@ class Drain:
 
     def admit(self, claims: Sequence[Claim]) -> None:
         now = self.clock()
-        wanted = [one for one in claims if one.sendable and not one.is_quiet(now)]
-        if len(wanted) < len(claims):
-            hold([one for one in claims if not one.sendable or one.is_quiet(now)], now)
-        if early := [one for one in wanted if is_paused(one)]:
-            postpone(early, self.clock() + PAUSE)
-        self.let_go(self.runs.firsts([one for one in wanted if one not in early] if early else wanted))
+        if claims and self.lane == Channel.EMAIL:
+            look_for_pauses(now)
+        wanted, unwanted, early = [], [], []
+        for one in claims:
+            if not one.sendable or one.is_quiet(now):
+                unwanted.append(one)
+            elif is_paused(one):
+                early.append(one)
+            else:
+                wanted.append(one)
+        if unwanted:
+            hold(unwanted, now)
+        if early:
+            postpone(early, now + PAUSE)
+        self.let_go(self.runs.firsts(wanted))
 
     def let_go(self, claims: Iterable[Claim]) -> None:
         """Let them out as soon as there is room for them, and their moment has come."""
@@ -206,8 +239,22 @@ class Drain:
 
     def hand_out(self) -> None:
         self.windows.add(self.pacing.ready(time.monotonic()))
-        self.windows.hand_out(self.senders.put, time.monotonic())
+        self.windows.hand_out(self.put_out, time.monotonic())
         self.senders.be(min(THREADS[self.lane], self.windows.in_flight.total()) + len(self.windows.slow))
+
+    def put_out(self, one: Claim) -> None:
+        self.out[one.delivery.id] = one
+        self.senders.put(one)
+
+    def renew(self) -> None:
+        """A mail server may think for long about what it has got: whoever else sends it makes a second copy.
+
+        Leases are not made longer for that: what a killed worker held waits for their end.
+        """
+        self.renewed_at = time.monotonic()
+        now = self.clock()
+        if long := [one for one in self.out.values() if one.begin_by + RENEW_AFTER < now]:
+            patiently(lambda: renew(long, now + attempt_timeout(self.lane) + LEASE_MARGIN))
 
     def claim_no_more(self, error: Exception) -> None:
         """What was sent is known only here; it is to be settled when the database is back."""
@@ -220,6 +267,7 @@ class Drain:
         patience = min(TOGETHER if self.tried else LOOK_AGAIN, self.pacing.wait(time.monotonic()))
         following: list[Claim] = []
         for one in self.senders.results(patience):
+            self.out.pop((one if isinstance(one, Claim) else one.claim).delivery.id, None)
             if isinstance(one, Claim):
                 self.windows.came_back(one)
                 self.pacing.forget(one)
@@ -246,6 +294,8 @@ class Drain:
         patiently(lambda: settle(tried, self.clock()))
         if refused := {address_of(one): one.report for one in tried if one.report.no_such_address}:
             patiently(lambda: suppress_refused(refused, self.clock()))
+        if asked := {domain_of(one.claim) for one in tried if asks_for_time(one.report)} - {""}:
+            patiently(lambda: pause(asked, self.clock()))
         self.attempts += len(tried)
 
 

@@ -9,25 +9,22 @@ No clock alone brings that about: at least two attempts must have failed, the la
 between the warning and the end lies a day, as the sweeps' clock sees it.
 """
 
-import zlib
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import Exists, F, OuterRef
 
 from deliveries.cases import OUTAGES, open_outages
-from deliveries.chores import alone, attempt, earlier_clock
-from deliveries.lifecycle import disable
+from deliveries.chores import do, in_batches
+from deliveries.lifecycle import disable, finish_moves
 from deliveries.models import Notice
-from deliveries.notices import DAY, add, not_pestered
-from deliveries.stopping import stopping
+from deliveries.notices import DAY, GATHER_FOR, add, not_pestered
 from subscriptions.models import Subscription, SubscriptionQuerySet
 
-LOCK = zlib.crc32(b"openvolt failing subscriptions")
 TELL_AFTER = timedelta(hours=1)
 WARN_AFTER = timedelta(days=4)
 DISABLE_AFTER = timedelta(days=5)
@@ -48,12 +45,7 @@ SELECT each.id, (
 
 
 def sweep() -> None:
-    """Does nothing while another worker does it, on whatever machine."""
-    with alone(LOCK) as is_mine:
-        if is_mine:
-            now = earlier_clock()
-            for step in (tell_failing, warn_failing, disable_failing):
-                attempt(step, now)
+    do("failing subscriptions", tell_failing, warn_failing, disable_failing, finish_moves)
 
 
 def tell_failing(now: datetime) -> int:
@@ -63,23 +55,19 @@ def tell_failing(now: datetime) -> int:
     )
     due = failing_for(TELL_AFTER, now).filter(failing_since__gt=now - WARN_AFTER)
     untold = due.exclude(told_failing_since=F("failing_since")).exclude(Exists(lately))
-    return in_batches(untold.select_for_update(**LOCKED), BATCH, partial(say_failing, now=now))
+    return in_batches(untold, BATCH, partial(say_failing, now=now))
 
 
 def warn_failing(now: datetime) -> int:
     """Tell of those that are to be disabled in a day. Whom nobody has looked at for longer gets this day, too."""
     due = failing_for(WARN_AFTER, now).filter(disable_at=None)
-    return in_batches(due.select_for_update(**LOCKED), BATCH, partial(say_disabling, now=now))
+    return in_batches(due, BATCH, partial(say_disabling, now=now))
 
 
 def disable_failing(now: datetime) -> int:
-    """One by one: all that waits of it is held in the same transaction."""
+    """One by one: of what waits of it, the first is held in the same transaction."""
     due = failing_for(DISABLE_AFTER, now).filter(disable_at__lte=now)
-    return in_batches(due.select_for_update(**LOCKED | {"no_key": False}), 1, partial(end, now=now))
-
-
-# One that somebody else holds is left to the next sweep.
-LOCKED: dict[str, Any] = {"of": ("self",), "skip_locked": True, "no_key": True}
+    return in_batches(due, 1, partial(end, now=now))
 
 
 def failing_for(age: timedelta, now: datetime) -> SubscriptionQuerySet:
@@ -90,19 +78,6 @@ def failing_for(age: timedelta, now: datetime) -> SubscriptionQuerySet:
         last_failed_at__gte=F("failing_since") + age / LEAST_SHARE,
     )
     return failing.select_related("application").defer("encrypted_headers").order_by("failing_since")
-
-
-def in_batches(due: SubscriptionQuerySet, size: int, act: Callable[[Sequence[Subscription]], None]) -> int:
-    """Act on them until none is left, each batch locked and in a transaction of its own; returns how many they were."""
-    done = 0
-    while not stopping.is_set():
-        with transaction.atomic():
-            if locked := list(due[:size]):
-                act(locked)
-        done += len(locked)
-        if len(locked) < size:
-            break
-    return done
 
 
 def say_failing(locked: Sequence[Subscription], now: datetime) -> None:
@@ -154,7 +129,7 @@ def tell(kind: Notice.Kind, locked: Sequence[Subscription], now: datetime) -> No
             subscription=one,
             occasion=occasion(one),
             facts=told[one.id],
-            due_at=now,
+            due_at=now + GATHER_FOR,
             created_at=now,
         )
         for one in locked

@@ -7,7 +7,6 @@ looks at those that have become late since the last time. Right before the email
 Nobody is told of tests, nor of what a replay sends elsewhere.
 """
 
-import zlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,15 +15,15 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import F, Value
 
-from deliveries.chores import alone, attempt, earlier_clock
+from deliveries.cases import open_missed
+from deliveries.chores import do, in_batches
 from deliveries.claiming import ClaimedDelivery
-from deliveries.failing import LOCKED, in_batches
+from deliveries.letters.handling import HANDLED
 from deliveries.models import Delivery, Notice
 from deliveries.notices import MOST_FALLBACKS, add, not_pestered
 from deliveries.partitions import first_id
 from subscriptions.models import Recipient, Subscription, SubscriptionQuerySet
 
-LOCK = zlib.crc32(b"openvolt late deliveries")
 SHORTEST_AFTER = timedelta(minutes=1)
 BATCH = 50
 # By the ids, which rise with the time that deliveries were made at: what is looked at once is not looked at again.
@@ -90,19 +89,23 @@ def tell(late: Sequence[tuple[UUID, UUID]], people: Mapping[UUID, Recipient], no
         for subscription_id, delivery_id in late
     ]
     if notices:
-        add(not_pestered(notices, now))
+        add(told := not_pestered(notices, now))
+        open_their_cases(told, now)
+
+
+def open_their_cases(notices: Sequence[Notice], now: datetime) -> None:
+    people = {UUID(one.occasion): one.recipient for one in notices}
+    deliveries = Delivery.objects.filter(pk__in=people, event_type__in=HANDLED)
+    open_missed([(one, person) for one in deliveries if (person := people[one.id])], now)
 
 
 def sweep() -> None:
-    """Does nothing while another worker does it, on whatever machine."""
-    with alone(LOCK) as is_mine:
-        if is_mine:
-            attempt(tell_late, earlier_clock())
+    do("late deliveries", tell_late)
 
 
 def tell_late(now: datetime) -> int:
     """Tell of what has become late since the last look; returns how many subscriptions were looked at."""
-    return in_batches(to_look_at(now).select_for_update(**LOCKED), BATCH, partial(look, now=now))
+    return in_batches(to_look_at(now), BATCH, partial(look, now=now))
 
 
 def to_look_at(now: datetime) -> SubscriptionQuerySet:

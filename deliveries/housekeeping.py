@@ -1,8 +1,7 @@
 """Housekeeping: a task makes the partitions of the days to come, and deletes what has been kept for long enough."""
 
-import zlib
-from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import wraps
 
 from django.conf import settings
 
@@ -10,7 +9,8 @@ from accounts.audit import forget_old_entries
 from accounts.sessions import forget_ended_sessions
 from accounts.throttling import forget_request_counts
 from deliveries.cases import forget_cases
-from deliveries.chores import alone, attempt, earlier_clock
+from deliveries.chores import Step, do
+from deliveries.domains import forget_pauses
 from deliveries.notices import forget_notices
 from deliveries.partitions import make_partitions
 from deliveries.replaying import forget_replays
@@ -18,23 +18,26 @@ from deliveries.retention import forget
 from deliveries.tracking import forget_mail_events
 from events.idempotency import forget_idempotency_keys
 
-LOCK = zlib.crc32(b"openvolt housekeeping")
-STEPS: list[Callable[[datetime], object]] = [
+STEPS: list[Step] = [
     make_partitions,
     forget_idempotency_keys,
     forget_request_counts,
     forget_ended_sessions,
     forget_old_entries,
+    forget_pauses,
 ]
 
 
 def keep_house() -> None:
-    """Does nothing while another worker does it, on whatever machine. What fails is tried again the next time."""
-    with alone(LOCK) as is_mine:
-        if not is_mine:
-            return
-        now = earlier_clock()
-        for step in STEPS:
-            attempt(step, now)
-        for step in (forget, forget_mail_events, forget_notices, forget_replays, forget_cases):
-            attempt(step, now - timedelta(days=settings.RETENTION_DAYS))
+    kept = (forget, forget_mail_events, forget_notices, forget_replays, forget_cases)
+    do("housekeeping", *STEPS, *map(after_retention, kept))
+
+
+def after_retention(step: Step) -> Step:
+    """With the moment from before which all has been kept for long enough."""
+
+    @wraps(step)
+    def at(now: datetime) -> object:
+        return step(now - timedelta(days=settings.RETENTION_DAYS))
+
+    return at

@@ -41,8 +41,6 @@ DELIVERIES = """
             coalesce(attempts, 0) AS made
     ) AS known
     CROSS JOIN LATERAL (VALUES
-        (NOT is_finished AND delivery.status NOT IN ('pending', 'held'),
-            concat('is in no known state: ', delivery.status)),
         ((delivery.status = 'pending') <> (next_attempt_at IS NOT NULL),
             concat('is ', delivery.status, ', and its next attempt is at: ', coalesce(next_attempt_at::text, 'never'))),
         (is_finished <> (finished_at IS NOT NULL),

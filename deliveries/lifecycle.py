@@ -1,9 +1,12 @@
 """What people do to subscriptions, recipients and deliveries. All of it only creates or re-dates deliveries.
 
-A change of a subscription's state locks its row FOR UPDATE: publishers, who lock it FOR KEY SHARE, wait.
-Deliveries that a worker holds are left to it; settling looks at the subscription's state itself.
+A change of what publishers look at locks them out, for a moment: of a pause, a resume or a deletion that is the
+subscription's state alone. Then its deliveries are moved, some at a time (`move_some`), while publishers go by the new
+state. What was not moved yet is not sent against it: a claim looks at the state, and order is kept also behind what is
+held. Deliveries that a worker holds are left to it; settling looks at the subscription's state itself.
 """
 
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,11 +16,13 @@ from django.db import transaction
 from django.db.models import Case, DateTimeField, Q, UUIDField, Value, When
 
 from accounts.audit import picture, record
+from accounts.email_addresses import same_for_all, tidy
 from accounts.limits import check_room
 from deliveries.cases import close_outages
-from deliveries.digests import IS_AN_EMAIL, due_for, redate
+from deliveries.chores import in_batches
+from deliveries.digests import IS_AN_EMAIL, Due, digest_at, due_for, redate
 from deliveries.models import Delivery, DeliveryQuerySet, Notice, Replay, Trigger
-from deliveries.notices import add, not_pestered
+from deliveries.notices import add, in_turn
 from deliveries.ordering import keys_of, let_next_go
 from deliveries.publishing import (
     checked,
@@ -32,8 +37,11 @@ from events.models import Event
 from events.payloads import Payload
 from subscriptions.models import EVERY_TYPE, Channel, Recipient, SigningSecret, Subscription, Suppression
 
-STATE = ("status", "status_reason", *Subscription.health)
+STATE = ("status", "status_reason", "moving", "updated_at")
 MOMENT = timedelta(microseconds=1)
+MOVED_AT_ONCE = 5_000
+LONGEST_MOVE = timedelta(seconds=10)  # that who asks waits for
+REACHABLE = Q(recipient=None) | Q(recipient__status=Recipient.Status.CONFIRMED)
 
 
 class NotPossible(Exception):
@@ -76,7 +84,7 @@ def change_subscription(
 def rotate_secret(subscription: Subscription, overlap: timedelta, now: datetime) -> str:
     """A new signing secret; the ones before sign beside it for `overlap`. Returns the new one."""
     with transaction.atomic():
-        lock(subscription.id)
+        lock_beside_publishers(subscription.id)
         record("subscription.secret_rotated", subscription, after={"previous_expires_at": now + overlap})
         return SigningSecret.objects.rotate(subscription, overlap, now)
 
@@ -84,20 +92,22 @@ def rotate_secret(subscription: Subscription, overlap: timedelta, now: datetime)
 def set_recipients(subscription: Subscription, emails: Iterable[str], now: datetime) -> None:
     """Make these the subscription's recipients; of a webhook, the one it falls back on.
 
-    New ones are asked to confirm; dropped ones get nothing more. Who unsubscribed, or was
-    suppressed, stays so: only they themselves, or staff, can change that.
+    New ones are asked to confirm, unless they declined to be asked; dropped ones get nothing more. Who unsubscribed, or
+    was suppressed, stays so: only they themselves, or staff, can change that.
     """
-    wanted = {email.lower(): email for email in emails}
+    wanted = {same_for_all(email): email for email in emails}
     with transaction.atomic():
-        lock(subscription.id)
-        known = {recipient.email.lower(): recipient for recipient in subscription.recipients.all()}
+        lock_out_publishers(subscription.id)
+        known = {same_for_all(recipient.email): recipient for recipient in subscription.recipients.all()}
         remove([recipient for email, recipient in known.items() if email not in wanted], now)
         suppressed = Suppression.objects.of(wanted)
+        declined = Recipient.objects.who_declined(subscription.application_id, wanted)
         new = Recipient.objects.bulk_create(
             Recipient(
                 subscription=subscription,
-                email=address,
-                status=first_status(email in suppressed),
+                email=tidy(address),
+                status=first_status(email in suppressed, email in declined),
+                unsubscribed_at=now if email in declined else None,
                 created_at=now,
             )
             for email, address in wanted.items()
@@ -106,17 +116,24 @@ def set_recipients(subscription: Subscription, emails: Iterable[str], now: datet
         back = [known[email] for email in wanted if email in known and known[email].removed_at is not None]
         Recipient.objects.filter(pk__in=[recipient.pk for recipient in back]).update(removed_at=None)
         unconfirmed = [one for one in [*new, *back] if one.status == Recipient.Status.UNCONFIRMED]
-        add(not_pestered(questions(unconfirmed, now), now))
+        ask_in_turn(unconfirmed, subscription.application_id, now)
 
 
-def first_status(is_suppressed: bool) -> Recipient.Status:
-    return Recipient.Status.SUPPRESSED if is_suppressed else Recipient.Status.UNCONFIRMED
+def first_status(is_suppressed: bool, has_declined: bool) -> Recipient.Status:
+    if is_suppressed:
+        return Recipient.Status.SUPPRESSED
+    return Recipient.Status.UNSUBSCRIBED if has_declined else Recipient.Status.UNCONFIRMED
 
 
 def remove(recipients: Sequence[Recipient], now: datetime) -> None:
     ids = [recipient.id for recipient in recipients]
     Recipient.objects.filter(pk__in=ids, removed_at=None).update(removed_at=now)
     cancel_unfinished(Q(recipient__in=ids), now)
+
+
+def ask_in_turn(recipients: Iterable[Recipient], application: UUID, now: datetime) -> None:
+    """Ask them to confirm, as soon as that asks nobody too often, nor too many."""
+    add(in_turn(questions(recipients, now), application, now))
 
 
 def ask_to_confirm(recipients: Iterable[Recipient], now: datetime) -> None:
@@ -140,12 +157,12 @@ def questions(recipients: Iterable[Recipient], now: datetime) -> list[Notice]:
 
 
 def confirm_recipient(recipient: Recipient, now: datetime) -> None:
-    """The recipient agrees (again, after an unsubscribe): what was held for them goes out.
+    """The recipient agrees (again, after an unsubscribe): what was held for them goes out, together.
 
     Not so when the address was suppressed meanwhile.
     """
     with transaction.atomic():
-        subscription = lock(recipient.subscription_id)
+        subscription = lock_out_publishers(recipient.subscription_id)
         if Suppression.objects.of([recipient.email]):
             Recipient.objects.filter(pk=recipient.pk).update(status=Recipient.Status.SUPPRESSED)
             cancel_unfinished(Q(recipient=recipient), now)
@@ -153,14 +170,14 @@ def confirm_recipient(recipient: Recipient, now: datetime) -> None:
             status=Recipient.Status.CONFIRMED, confirmed_at=now, unsubscribed_at=None
         )
         if subscription.is_active:
-            release(Q(recipient=recipient), now)
+            release_in_one_email(recipient, now)
     recipient.refresh_from_db()
 
 
 def unsubscribe_recipient(recipient: Recipient, now: datetime) -> None:
     """The recipient wants nothing more: what was to be sent is cancelled. A suppressed one stays so."""
     with transaction.atomic():
-        lock(recipient.subscription_id)
+        lock_out_publishers(recipient.subscription_id)
         Recipient.objects.filter(pk=recipient.pk).exclude(status=Recipient.Status.SUPPRESSED).update(
             status=Recipient.Status.UNSUBSCRIBED, unsubscribed_at=now
         )
@@ -171,7 +188,7 @@ def unsubscribe_recipient(recipient: Recipient, now: datetime) -> None:
 def choose(recipient: Recipient, preferences: Mapping[str, Any], now: datetime) -> None:
     """What the recipient wants from now on, and when. What waits follows: re-dated, or cancelled as of no interest."""
     with transaction.atomic():
-        lock(recipient.subscription_id)
+        lock_out_publishers(recipient.subscription_id)
         Recipient.objects.filter(pk=recipient.pk).update(**preferences)
         recipient.refresh_from_db()
         if recipient.types:
@@ -181,39 +198,90 @@ def choose(recipient: Recipient, preferences: Mapping[str, Any], now: datetime) 
         wake([Channel.EMAIL])
 
 
-def lock(subscription_id: UUID) -> Subscription:
+def lock_out_publishers(subscription_id: UUID) -> Subscription:
+    """For a change of what they look at. Waits for those who have begun; those who come wait for the commit."""
     return Subscription.objects.select_for_update().get(pk=subscription_id)
+
+
+def lock_beside_publishers(subscription_id: UUID) -> Subscription:
+    """So that its state stays as it is, and who finishes deliveries takes turns."""
+    return (
+        Subscription.objects.select_for_update(no_key=True).defer("encrypted_headers").get(pk=subscription_id)
+    )
 
 
 def pause(subscription: Subscription, now: datetime, reason: str = "") -> Subscription:
     """Hold every delivery until `resume`."""
-    return suspend(subscription.id, Subscription.Status.PAUSED, reason, now)
-
-
-def disable(subscription: Subscription, now: datetime, reason: str) -> Subscription:
-    """As a pause, but by the service; the reason says why."""
-    return suspend(subscription.id, Subscription.Status.DISABLED, reason, now)
-
-
-def suspend(subscription_id: UUID, status: str, reason: str, now: datetime) -> Subscription:
     with transaction.atomic():
-        subscription = lock(subscription_id)
-        before = picture(subscription)
-        set_aside(subscription, status, reason, now)
-        record(f"subscription.{status}", subscription, before, picture(subscription))
+        subscription = lock_out_publishers(subscription.id)
+        suspend(subscription, Subscription.Status.PAUSED, reason)
+    move_deliveries(subscription.id, now)
     return subscription
 
 
-def set_aside(locked: Subscription, status: str, reason: str, now: datetime) -> None:
-    """Hold what no worker has. The caller has locked the subscription."""
+def disable(locked: Subscription, now: datetime, reason: str) -> None:
+    """As a pause, but by the service; the reason says why.
+
+    Publishers are not locked out: what they add meanwhile, like what is not held at once of a long backlog, is held by
+    the sweep or by a claim.
+    """
+    suspend(locked, Subscription.Status.DISABLED, reason)
+    move_some(locked, now)
+
+
+def suspend(locked: Subscription, status: str, reason: str) -> None:
+    before = picture(locked)
     mark(locked, status, reason)
-    hold_all(Delivery.objects.filter(subscription=locked).pending().idle(now))
+    record(f"subscription.{status}", locked, before, picture(locked))
 
 
 def mark(locked: Subscription, status: str, reason: str) -> None:
-    """What is due of it is held when it is claimed."""
-    locked.status, locked.status_reason = status, reason
-    locked.save(update_fields=["status", "status_reason", "updated_at"])
+    """What is due of it is held when it is claimed, if it is not moved before."""
+    locked.status, locked.status_reason, locked.moving = status, reason, True
+    locked.save(update_fields=STATE)
+
+
+def move_deliveries(subscription_id: UUID, now: datetime) -> None:
+    """Hold, release or cancel what waits of it, as far as there is time. The rest is left to the sweep."""
+    is_more, ends_at = True, time.monotonic() + LONGEST_MOVE.total_seconds()
+    while is_more and time.monotonic() < ends_at:
+        with transaction.atomic():
+            is_more = move_some(lock_beside_publishers(subscription_id), now)
+
+
+def finish_moves(now: datetime) -> int:
+    """Of the sweep: go on with what those have left who had no more time, or were killed; returns in how many steps."""
+    moving = Subscription.objects.filter(moving=True).defer("encrypted_headers").order_by("id")
+    return in_batches(moving, 1, lambda locked: [move_some(one, now) for one in locked])
+
+
+def move_some(locked: Subscription, now: datetime) -> bool:
+    """Put the next of its deliveries into the place that its state gives them; whether there may be more."""
+    if not locked.moving:
+        return False
+    pending, held = Delivery.objects.pending().idle(now), Delivery.objects.held()
+    if locked.deleted_at is not None:
+        found, move = first_of(pending, locked) or first_of(held, locked), cancel_and_let_go
+    elif locked.is_active:
+        found, move = first_of(held.filter(REACHABLE), locked), release_others
+    else:
+        found, move = first_of(pending, locked), hold
+    if found:
+        move(Q(id__in=found), now)
+    else:
+        locked.moving = False
+        locked.save(update_fields=["moving"])
+    return locked.moving
+
+
+def first_of(deliveries: DeliveryQuerySet, subscription: Subscription) -> list[UUID]:
+    """The oldest, by an index of those in one state, which what was moved has left."""
+    its = deliveries.filter(application=subscription.application_id, subscription=subscription)
+    return list(its.order_by("id").values_list("id", flat=True)[:MOVED_AT_ONCE])
+
+
+def hold(which: Q, now: datetime) -> None:
+    hold_all(Delivery.objects.filter(which).pending().idle(now))
 
 
 def hold_all(deliveries: DeliveryQuerySet) -> None:
@@ -221,31 +289,51 @@ def hold_all(deliveries: DeliveryQuerySet) -> None:
 
 
 def resume(subscription: Subscription, now: datetime) -> Subscription:
-    """Active again: what was held is due now."""
+    """Active again: what was held is due now. What was claimed for an email together is released together."""
     with transaction.atomic():
-        subscription = lock(subscription.id)
+        subscription = lock_out_publishers(subscription.id)
         before = picture(subscription)
-        subscription.status, subscription.status_reason = Subscription.Status.ACTIVE, ""
         subscription.forget_failures()
-        subscription.save(update_fields=[*STATE, "updated_at"])
-        release(Q(subscription=subscription), now)
+        subscription.save(update_fields=Subscription.health)
+        mark(subscription, Subscription.Status.ACTIVE, "")
+        release_emails(Q(subscription=subscription), now)
         Replay.objects.running().filter(subscription=subscription).update(due_at=now)
         close_outages(subscription, now)
         record("subscription.resumed", subscription, before, picture(subscription))
+    move_deliveries(subscription.id, now)
     return subscription
 
 
 def release(which: Q, now: datetime) -> None:
-    """Make held deliveries due, but for recipients who have not confirmed. For those with a digest they gather.
+    """Make held deliveries due, but for recipients who have not confirmed."""
+    release_emails(which, now)
+    release_others(which, now)
 
-    What was claimed for an email stays in it: the mail server may have that already, and programs know it by its name.
-    """
-    reachable = Q(recipient=None) | Q(recipient__status=Recipient.Status.CONFIRMED)
-    held = Delivery.objects.held().filter(which & reachable)
-    emails = held.filter(IS_AN_EMAIL).values("pk")
+
+def release_emails(which: Q, now: datetime) -> None:
+    """What was claimed for an email stays in it: the mail server may have that, and programs know it by its name."""
+    emails = Delivery.objects.held().filter(which & REACHABLE).filter(IS_AN_EMAIL).values("pk")
     Delivery.objects.filter(pk__in=emails).update(status=Delivery.Status.PENDING, next_attempt_at=now)
+
+
+def release_in_one_email(recipient: Recipient, now: datetime) -> None:
+    """What has gathered before the address was confirmed; in a rhythm, in its next email."""
+    release_emails(Q(recipient=recipient), now)
+    held = Delivery.objects.held().filter(REACHABLE, recipient=recipient)
+    at, digest = due_for(recipient, Trigger.SCHEDULED, now)
+    if digest is None and held.count() > 1:
+        digest = digest_at(recipient.id, now)
+    release_held(held, {recipient.id: (at, digest)}, now)
+
+
+def release_others(which: Q, now: datetime) -> None:
+    """For those with a digest they gather."""
+    held = Delivery.objects.held().filter(which & REACHABLE)
     people = Recipient.objects.filter(pk__in=held.values("recipient")).with_a_rhythm()
-    dues = {person.id: due_for(person, Trigger.SCHEDULED, now) for person in people}
+    release_held(held, {person.id: due_for(person, Trigger.SCHEDULED, now) for person in people}, now)
+
+
+def release_held(held: DeliveryQuerySet, dues: Mapping[UUID, Due], now: datetime) -> None:
     Delivery.objects.filter(pk__in=held.values("pk")).update(
         status=Delivery.Status.PENDING,
         next_attempt_at=each_recipients({id: at for id, (at, _) in dues.items()}, now),
@@ -266,14 +354,23 @@ def each_recipients(values: Mapping[UUID, Any], others: Any) -> Case | Value:
 def delete_subscription(subscription: Subscription, now: datetime) -> None:
     """Nothing more is sent; the history stays."""
     with transaction.atomic():
-        locked = lock(subscription.id)
-        locked.deleted_at = now
-        locked.save(update_fields=["deleted_at", "updated_at"])
+        locked = lock_out_publishers(subscription.id)
+        locked.deleted_at, locked.moving = now, True
+        locked.save(update_fields=["deleted_at", "moving", "updated_at"])
         Replay.objects.filter(subscription=locked).end(Replay.Status.CANCELLED, now)
-        cancel_unfinished(Q(subscription=locked), now)
-        left_to_workers = Delivery.objects.filter(subscription=locked, position__isnull=False).unfinished()
-        let_next_go(keys_of(left_to_workers))
         record("subscription.deleted", locked, after={"deleted_at": now})
+    move_deliveries(locked.id, now)
+
+
+def cancel_and_let_go(which: Q, now: datetime) -> None:
+    """Cancel unfinished deliveries that no worker holds; in an order, those behind them go on.
+
+    The caller has locked the subscription.
+    """
+    ordered = Delivery.objects.filter(which, position__isnull=False).unfinished()
+    keys = keys_of(ordered.only("subscription_id", "ordering_key"))
+    cancel_unfinished(which, now)
+    let_next_go(keys)
 
 
 def cancel_unfinished(which: Q, now: datetime) -> None:
@@ -294,7 +391,7 @@ def retry(delivery: Delivery, now: datetime) -> Delivery:
     Raises NotPossible for a succeeded delivery (replay its event), and one whose subscription is not active.
     """
     with transaction.atomic():
-        subscription = lock(delivery.subscription_id)
+        subscription = lock_beside_publishers(delivery.subscription_id)
         locked = (
             Delivery.objects.select_for_update(of=("self",))
             .select_related("recipient", "event")
@@ -361,7 +458,7 @@ def cancel(delivery: Delivery, now: datetime) -> Delivery:
     """
     with transaction.atomic():
         if delivery.position is not None:
-            Subscription.objects.select_for_update(no_key=True).only("id").get(pk=delivery.subscription_id)
+            lock_beside_publishers(delivery.subscription_id)
         locked = Delivery.objects.select_for_update(of=("self",)).get(pk=delivery.pk)
         if locked.status == Delivery.Status.CANCELLED:
             return locked

@@ -1,63 +1,99 @@
-"""Sending notices, the emails of the service's own: one by one, each tried again on the schedule of emails.
+"""Sending notices, the emails of the service's own, each tried again on the schedule of emails.
 
-A kind of notice is a line in `WORDS`, or in `EMAILS` if it is more than words, and one in `REASONS`.
+A kind of notice is a line in `WORDS`, or in `EMAILS` if it is more than words, and one in `REASONS`. Of those in
+`TOGETHER`, all that one address is to be told about one application go out in one email.
 """
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from functools import partial
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
 
-from deliveries.cases import person_told
+from deliveries.cases import handling_of, person_told
 from deliveries.cases import why_not as why_no_note
 from deliveries.channels import Report
-from deliveries.channels.case_wording import note_wording
-from deliveries.channels.email import fallback_message, send_email, send_letter
+from deliveries.channels.case_wording import note_wording, notes_wording
+from deliveries.channels.email import fallback_message, message, send_email
 from deliveries.channels.mime import Email
+from deliveries.channels.outages_wording import outages_wording
 from deliveries.channels.summary_wording import summary_wording
 from deliveries.channels.wording import Wording, confirmation_wording, outage_wording
-from deliveries.claiming import LEASE_MARGIN, attempt_timeout, email_target, notification
+from deliveries.claiming import LEASE_MARGIN, email_target, notification
 from deliveries.failing import why_untold
 from deliveries.fallback import why_not_told
-from deliveries.letters import handling, outages
+from deliveries.letters import handling, outages, outages_together
 from deliveries.letters.fallback import Missed
 from deliveries.letters.reader import Reader
-from deliveries.models import Case, Delivery, Notice
+from deliveries.models import Case, Delivery, Notice, NoticeQuerySet
+from deliveries.notice_headers import headers_of
+from deliveries.notices import GATHER_FOR
 from deliveries.patience import patiently
 from deliveries.settling import UNSTORABLE
 from deliveries.stopping import stopping
 from deliveries.summaries import why_not_summed_up
 from deliveries.suppressing import suppress_refused
-from subscriptions.models import Channel, Recipient, Suppression
+from subscriptions.models import Recipient, Suppression
 
 
 def send_notices(clock: Callable[[], datetime], is_over: Callable[[], bool] = stopping.is_set) -> None:
-    """Send those that are due, one by one, until it is over; the rest stays due."""
-    while not is_over() and (notice := claim_notice(clock())):
-        if notice.due_at is not None:
-            report = send_notice(notice, clock())
-            patiently(partial(settle_notice, notice, report, clock()))
-            suppress_refused({notice.email: report}, clock())
+    """Send those that are due, one email after the other, until it is over; the rest stays due."""
+    while not is_over() and (first := longest_waiting(clock())):
+        if notices := [one for one in claim_notices(first, clock()) if one.due_at is not None]:
+            report = send_in_one_email(notices, clock())
+            patiently(partial(settle_notices, notices, report, clock()))
+            suppress_refused({notices[0].email: report}, clock())
 
 
-def claim_notice(now: datetime) -> Notice | None:
-    """Take the one that waits longest. It is due again when its lease has run out; never, if it is not to be sent."""
+def longest_waiting(now: datetime) -> Notice | None:
+    """One that nobody is about to claim."""
     with transaction.atomic():
-        notice = (
-            Notice.objects.select_for_update(skip_locked=True, of=("self",))
-            .select_related("application", "recipient", "subscription")
-            .defer("subscription__encrypted_headers")
-            .due(now)
-            .first()
-        )
-        if notice is not None:
+        return Notice.objects.select_for_update(skip_locked=True).due(now).first()
+
+
+def claim_notices(first: Notice, now: datetime) -> list[Notice]:
+    """Take this one, and those that go out with it; none, if somebody else was faster.
+
+    They are due again when the lease has run out; never, if they are not to be sent. All are locked in one order, with
+    nothing held before: of two who claim at once one gets the whole email, and there is no deadlock.
+    """
+    with transaction.atomic():
+        claimed = list(going_out_with(first, now).select_for_update(of=("self",)).order_by("id"))
+        for notice in claimed:
             notice.error = why_not(notice)
-            notice.due_at = None if notice.error else now + attempt_timeout(Channel.EMAIL) + LEASE_MARGIN
+            notice.due_at = None if notice.error else now + longest_attempt() + LEASE_MARGIN
             notice.attempt_count += not notice.error
-            notice.save(update_fields=["due_at", "attempt_count", "error"])
-    return notice
+        Notice.objects.bulk_update(claimed, ["due_at", "attempt_count", "error"])
+    return claimed
+
+
+def longest_attempt() -> timedelta:
+    """Nobody renews the lease of a notice."""
+    return timedelta(seconds=settings.EMAIL_TIMEOUT + settings.EMAIL_ANSWER_TIMEOUT)
+
+
+def going_out_with(first: Notice, now: datetime) -> NoticeQuerySet:
+    """It, and the others that are told in the same email, also those that gather still.
+
+    What was tried goes out again as the same email, known by its moment: nothing joins it.
+    """
+    same = (
+        Notice.objects.due(now + GATHER_FOR)
+        .filter(attempt_count=first.attempt_count)
+        .select_related("application", "recipient", "subscription")
+        .defer("subscription__encrypted_headers")
+    )
+    if first.kind not in TOGETHER:
+        return same.filter(pk=first.pk)
+    same = same.filter(
+        application=first.application_id,
+        kind=first.kind,
+        email__iexact=first.email,
+        recipient=first.recipient_id,
+    )
+    return same.filter(due_at=first.due_at) if first.attempt_count else same
 
 
 def why_not(notice: Notice) -> str:
@@ -76,10 +112,23 @@ def why_not_asked(notice: Notice) -> str:
     return ""
 
 
-def send_notice(notice: Notice, now: datetime) -> Report:
-    if write := EMAILS.get(notice.kind):
-        return send_email(partial(write, notice, now), notice.id)
-    return send_letter(partial(WORDS[notice.kind], notice, now), notice.email, notice.id, now)
+def send_in_one_email(notices: Sequence[Notice], now: datetime) -> Report:
+    return send_email(partial(email, notices, now), notices[0].id)
+
+
+def email(notices: Sequence[Notice], now: datetime) -> Email:
+    """Known by the first of them, at each retry."""
+    first = notices[0]
+    if write := EMAILS.get(first.kind):
+        return write(first, now)
+    letter = message(words(notices, now), first.email, first.id, now, first.application.reply_to)
+    letter.extra_headers |= headers_of(notices)
+    return letter
+
+
+def words(notices: Sequence[Notice], now: datetime) -> Wording:
+    *others, latest = notices
+    return TOGETHER[latest.kind](notices, now) if others else WORDS[latest.kind](latest, now)
 
 
 def question(notice: Notice, now: datetime) -> Wording:
@@ -93,9 +142,28 @@ def question(notice: Notice, now: datetime) -> Wording:
 
 
 def outage(write: outages.Writer, notice: Notice, _: datetime) -> Wording:
-    return outage_wording(
-        write, notice.facts, notice.email, notice.application.name, str(notice.subscription_id)
+    subscription, reader = str(notice.subscription_id), contact_reader(notice)
+    return outage_wording(write, notice.facts, notice.email, notice.application, subscription, reader)
+
+
+def several_outages(write: outages_together.Writer, notices: Sequence[Notice], now: datetime) -> Wording:
+    """Of a subscription, only the latest."""
+    latest = notices[-1]
+    told = {str(one.subscription_id): one.facts for one in notices}
+    if len(told) == 1:
+        return WORDS[latest.kind](latest, now)
+    return outages_wording(write, told, latest.email, latest.application, contact_reader(latest))
+
+
+def case_notes(write: handling.WriterOfSeveral, notices: Sequence[Notice], _: datetime) -> Wording:
+    cases = Case.objects.select_related("application", "event").in_bulk(
+        [one.facts["case"] for one in notices]
     )
+    return notes_wording(write, [(cases[UUID(one.facts["case"])], person_told(one)) for one in notices])
+
+
+def contact_reader(notice: Notice) -> Reader:
+    return Reader(*notice.application.reads(notice.email))
 
 
 def case_note(write: handling.Writer, notice: Notice, _: datetime) -> Wording:
@@ -104,7 +172,7 @@ def case_note(write: handling.Writer, notice: Notice, _: datetime) -> Wording:
 
 
 def summed_up(notice: Notice, _: datetime) -> Wording:
-    return summary_wording(notice.facts, notice.email, notice.application)
+    return summary_wording(notice.facts, notice.email, notice.application, contact_reader(notice))
 
 
 def fallback(notice: Notice, now: datetime) -> Email:
@@ -119,25 +187,26 @@ def fallback(notice: Notice, now: datetime) -> Email:
         now=now,
         last_error=last_error or "",
     )
-    told = notification(delivery, delivery.attempt_count, delivery.trigger)
+    on_it = handling_of([delivery.event_id]).get(delivery.event_id)
+    told = notification(delivery, delivery.attempt_count, delivery.trigger, on_it)
     return fallback_message(told, email_target(notice.subscription, notice.recipient), missed, notice.id, now)
 
 
-def settle_notice(notice: Notice, report: Report, now: datetime) -> None:
+def settle_notices(notices: Sequence[Notice], report: Report, now: datetime) -> None:
     """Write it down; at worst without the reason, so that the email is not sent again and again."""
     try:
-        write(notice, report, report.error, now)
+        write(notices, report, report.error, now)
     except UNSTORABLE:
-        write(notice, report, "The email failed; the answer could not be stored.", now)
+        write(notices, report, "The email failed; the answer could not be stored.", now)
 
 
-def write(notice: Notice, report: Report, error: str, now: datetime) -> None:
-    """Unless another worker has taken the notice since: its number of attempts tells."""
-    waits = settings.EMAIL_RETRY_SCHEDULE
-    again = not report.succeeded and not report.permanent and notice.attempt_count <= len(waits)
+def write(notices: Sequence[Notice], report: Report, error: str, now: datetime) -> None:
+    """Unless another worker has taken the notices since: their number of attempts, the same for all, tells."""
+    waits, attempts = settings.EMAIL_RETRY_SCHEDULE, notices[0].attempt_count
+    again = not report.succeeded and not report.permanent and attempts <= len(waits)
     with transaction.atomic():
-        Notice.objects.filter(pk=notice.pk, attempt_count=notice.attempt_count).update(
-            due_at=now + waits[notice.attempt_count - 1] if again else None,
+        Notice.objects.filter(pk__in=[one.pk for one in notices], attempt_count=attempts).update(
+            due_at=now + waits[attempts - 1] if again else None,
             sent_at=now if report.succeeded else None,
             error=error,
         )
@@ -154,7 +223,22 @@ WORDS: dict[str, Callable[[Notice, datetime], Wording]] = {
     Notice.Kind.CASE_TAKEN: partial(case_note, handling.taken),
     Notice.Kind.CASE_HANDED_OVER: partial(case_note, handling.handed_over),
     Notice.Kind.CASE_DONE: partial(case_note, handling.done),
+    Notice.Kind.CASE_GIVEN_BACK: partial(case_note, handling.given_back),
     Notice.Kind.CASE_UNHANDLED: partial(case_note, handling.unhandled),
+    Notice.Kind.CASE_UNFINISHED: partial(case_note, handling.unfinished),
+}
+TOGETHER: dict[str, Callable[[Sequence[Notice], datetime], Wording]] = {
+    Notice.Kind.FAILING: partial(several_outages, outages_together.failing),
+    Notice.Kind.DISABLING: partial(several_outages, outages_together.disabling),
+    Notice.Kind.DISABLED: partial(several_outages, outages_together.disabled),
+    Notice.Kind.GONE: partial(several_outages, outages_together.gone),
+    Notice.Kind.RECOVERED: partial(several_outages, outages_together.recovered),
+    Notice.Kind.CASE_TAKEN: partial(case_notes, handling.taken_together),
+    Notice.Kind.CASE_HANDED_OVER: partial(case_notes, handling.handed_over_together),
+    Notice.Kind.CASE_DONE: partial(case_notes, handling.done_together),
+    Notice.Kind.CASE_GIVEN_BACK: partial(case_notes, handling.given_back_together),
+    Notice.Kind.CASE_UNHANDLED: partial(case_notes, handling.unhandled_together),
+    Notice.Kind.CASE_UNFINISHED: partial(case_notes, handling.unfinished_together),
 }
 EMAILS: dict[str, Callable[[Notice, datetime], Email]] = {Notice.Kind.FALLBACK: fallback}
 REASONS: dict[str, Callable[[Notice], str]] = {
@@ -169,5 +253,7 @@ REASONS: dict[str, Callable[[Notice], str]] = {
     Notice.Kind.CASE_TAKEN: why_no_note,
     Notice.Kind.CASE_HANDED_OVER: why_no_note,
     Notice.Kind.CASE_DONE: why_no_note,
+    Notice.Kind.CASE_GIVEN_BACK: why_no_note,
     Notice.Kind.CASE_UNHANDLED: why_no_note,
+    Notice.Kind.CASE_UNFINISHED: why_no_note,
 }

@@ -98,6 +98,12 @@ class Replay(models.Model):
         ]
         constraints = [
             models.CheckConstraint(
+                name="replay_only", condition=models.Q(only__in=["failed", "missed", "all"])
+            ),
+            models.CheckConstraint(
+                name="replay_status", condition=models.Q(status__in=["running", "completed", "cancelled"])
+            ),
+            models.CheckConstraint(
                 name="replay_finished_when_not_running",
                 condition=models.Q(status="running", finished_at=None)
                 | (~models.Q(status="running") & models.Q(due_at=None, finished_at__isnull=False)),
@@ -135,6 +141,10 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Those whose next attempt should have begun and has not, the longest waiting first."""
         due = self.pending().idle(now).filter(behind=False, next_attempt_at__lte=now)
         return due.order_by("next_attempt_at")
+
+    def in_flight(self, now: datetime) -> "DeliveryQuerySet":
+        """Those that a worker holds. They were due, which an index tells of."""
+        return self.pending().filter(behind=False, next_attempt_at__lte=now, leased_until__gt=now)
 
     def waiting_for_a_worker(self, now: datetime) -> "DeliveryQuerySet":
         """Those of the due that nothing but a worker can be waited for: their subscriptions have no limit, and work."""
@@ -279,8 +289,10 @@ class Delivery(models.Model):
                 name="delivery_waiting_of_replay",
                 condition=models.Q(status="pending", attempt_count=0, replay__isnull=False),
             ),
-            models.Index(
-                fields=["replay"], name="delivery_by_replay", condition=models.Q(replay__isnull=False)
+            models.Index(  # the application is asked for, too: without it here, the planner sorts the whole replay
+                fields=["replay", "application", "-id"],
+                name="delivery_by_replay",
+                condition=models.Q(replay__isnull=False),
             ),
             models.Index(
                 fields=["channel", "next_attempt_at"],
@@ -289,6 +301,14 @@ class Delivery(models.Model):
             ),
         ]
         constraints = [
+            models.CheckConstraint(
+                name="delivery_status",
+                condition=models.Q(status__in=["pending", "held", "succeeded", "failed", "cancelled"]),
+            ),
+            models.CheckConstraint(
+                name="delivery_trigger",
+                condition=models.Q(trigger__in=["scheduled", "manual", "replay", "test"]),
+            ),
             models.CheckConstraint(
                 name="delivery_next_attempt_when_pending",
                 condition=models.Q(status="pending", next_attempt_at__isnull=False)
@@ -400,7 +420,14 @@ class Attempt(models.Model):
         ordering = ("delivery", "number")
         indexes = [models.Index(fields=["id"], name="attempt_by_id")]
         constraints = [
-            models.UniqueConstraint(fields=["delivery", "number"], name="attempt_number_once_a_delivery")
+            models.UniqueConstraint(fields=["delivery", "number"], name="attempt_number_once_a_delivery"),
+            models.CheckConstraint(
+                name="attempt_trigger",
+                condition=models.Q(trigger__in=["scheduled", "manual", "replay", "test"]),
+            ),
+            models.CheckConstraint(
+                name="attempt_outcome", condition=models.Q(outcome__in=["succeeded", "failed"])
+            ),
         ]
 
     def __str__(self) -> str:
@@ -434,7 +461,10 @@ class MailEvent(models.Model):
         db_constraint=False,
         db_index=False,
     )
-    email = models.EmailField(max_length=254, help_text="In lower case.")
+    email = models.EmailField(max_length=254, help_text="As addresses are compared.")
+    message = models.UUIDField(
+        null=True, blank=True, help_text="What the email is known by, if that was told."
+    )
     kind = models.CharField(max_length=12, choices=Kind.choices)
     at = models.DateTimeField()
     description = models.CharField(max_length=500, blank=True)
@@ -450,6 +480,22 @@ class MailEvent(models.Model):
                 condition=models.Q(delivery__isnull=False),
             ),
             models.Index(fields=["email", "-id"], name="mail_event_by_email"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="mail_event_kind",
+                condition=models.Q(
+                    kind__in=[
+                        "delivered",
+                        "deferred",
+                        "soft_bounced",
+                        "bounced",
+                        "complained",
+                        "unsubscribed",
+                        "rejected",
+                    ]
+                ),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -481,7 +527,9 @@ class Notice(models.Model):
         CASE_TAKEN = "case_taken"
         CASE_HANDED_OVER = "case_handed_over"
         CASE_DONE = "case_done"
+        CASE_GIVEN_BACK = "case_given_back"
         CASE_UNHANDLED = "case_unhandled"
+        CASE_UNFINISHED = "case_unfinished"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     kind = models.CharField(max_length=20, choices=Kind.choices)
@@ -517,7 +565,28 @@ class Notice(models.Model):
                 Lower("email"),
                 name="notice_once_an_occasion",
                 condition=~models.Q(occasion=""),
-            )
+            ),
+            models.CheckConstraint(
+                name="notice_kind",
+                condition=models.Q(
+                    kind__in=[
+                        "confirmation",
+                        "failing",
+                        "disabling",
+                        "disabled",
+                        "gone",
+                        "recovered",
+                        "summary",
+                        "fallback",
+                        "case_taken",
+                        "case_handed_over",
+                        "case_done",
+                        "case_given_back",
+                        "case_unhandled",
+                        "case_unfinished",
+                    ]
+                ),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -529,8 +598,8 @@ class CaseQuerySet(models.QuerySet["Case"]):
         return self.exclude(state=Case.State.DONE)
 
     def to_remind_of(self, now: datetime) -> "CaseQuerySet":
-        """Those that nobody has taken for a working day, the longest waiting first."""
-        return self.filter(state=Case.State.OPEN, remind_at__lte=now).order_by("remind_at")
+        """Those that nobody has taken, or finished, for a working day, the longest waiting first."""
+        return self.unfinished().filter(remind_at__lte=now).order_by("remind_at")
 
 
 class Case(models.Model):
@@ -575,7 +644,7 @@ class Case(models.Model):
     remind_at = models.DateTimeField(
         null=True,
         blank=True,
-        help_text="When it is to be told again if nobody has taken it; empty: not any more.",
+        help_text="When it is to be told again if nobody has taken it, or finished it; empty: not any more.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -589,7 +658,7 @@ class Case(models.Model):
             models.Index(fields=["-created_at", "-id"], name="case_by_time"),
             models.Index(fields=["application", "-created_at"], name="case_by_application"),
             models.Index(fields=["created_at"], name="case_unfinished", condition=~models.Q(state="done")),
-            models.Index(fields=["remind_at"], name="case_to_remind_of", condition=models.Q(state="open")),
+            models.Index(fields=["remind_at"], name="case_to_remind_of", condition=~models.Q(state="done")),
         ]
         constraints = [
             models.CheckConstraint(
@@ -619,6 +688,16 @@ class Case(models.Model):
     @property
     def is_done(self) -> bool:
         return self.state == self.State.DONE
+
+
+class PausedDomain(models.Model):
+    """A domain, in lower case, that gets no emails until then: one of the workers was asked for time (domains.py)."""
+
+    domain = models.CharField(max_length=254, primary_key=True)
+    until = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.domain} until {self.until:%Y-%m-%d %H:%M:%S} UTC"
 
 
 class Heartbeat(models.Model):

@@ -68,10 +68,14 @@ def put_in_order(deliveries: Iterable[Delivery]) -> None:
 
 def give_key(delivery: Delivery, payload: Payload) -> Delivery:
     """Its key, where one depends on the payload, which may have been looked into already."""
-    pointer = delivery.subscription.ordering_key
-    if delivery.subscription.ordered and pointer:
-        delivery.ordering_key = key_of(value_at(pointer, payload.value))
+    delivery.ordering_key = key_in(payload, delivery.subscription)
     return delivery
+
+
+def key_in(payload: Payload, subscription: Subscription) -> str | None:
+    """None where no key depends on the payload."""
+    pointer = subscription.ordering_key
+    return key_of(value_at(pointer, payload.value)) if pointer else None
 
 
 def positions(count: int) -> list[int]:

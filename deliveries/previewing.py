@@ -99,8 +99,8 @@ NOT_CHOSEN = Fate(
 
 
 def preview(change: Change, now: datetime) -> EventPreview:
-    """What publishing the change would do. Raises ItemRefused, as publishing does."""
-    event = prepare(change, 0, now)
+    """What publishing the change would do. Raises UnknownEventType or PayloadRefused, as publishing does."""
+    event = prepare(change, now)
     subscriptions, people = existing(change.application)
     deliveries = first_deliveries(event, subscriptions, by_subscription(people), now)
     made = {(one.subscription_id, one.recipient_id): one for one in deliveries}

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -47,17 +47,13 @@ class IdempotencyConflict(ValueError):
 
 @dataclass(frozen=True)
 class Change:
-    """One change to be published. `occurred_at` is aware; None means now.
-
-    `fingerprint` stands for what the idempotency key names, when that is more than this change: a whole batch.
-    """
+    """One change to be published. `occurred_at` is aware; None means now."""
 
     application: Application
     type: str
     payload: Any
     occurred_at: datetime | None = None
     idempotency_key: str | None = None
-    fingerprint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,13 +64,12 @@ class Published:
     replayed: bool = False
 
 
-class ItemRefused(ValueError):
-    """One change of several can't be published: which, and why."""
+class ItemsRefused(ValueError):
+    """Some of several changes can't be published: why not, by their index."""
 
-    def __init__(self, index: int, reason: Exception) -> None:
-        super().__init__(f"item {index}: {reason}")
-        self.index = index
-        self.reason = reason
+    def __init__(self, reasons: Mapping[int, Exception]) -> None:
+        super().__init__("; ".join(f"item {index}: {reason}" for index, reason in reasons.items()))
+        self.reasons = reasons
 
 
 def publish(
@@ -94,15 +89,21 @@ def publish(
     change = Change(application, type, payload, occurred_at, idempotency_key)
     try:
         return publish_many([change], timezone.now())[0].event
-    except ItemRefused as refused:
-        raise refused.reason from None
+    except ItemsRefused as refused:
+        raise refused.reasons[0] from None
 
 
-def publish_many(changes: Sequence[Change], now: datetime) -> list[Published]:
-    """Publish all of the changes or none, in order. Raises ItemRefused for the first that can't be."""
-    prepared = [prepare(change, index, now) for index, change in enumerate(changes)]
+def publish_many(
+    changes: Sequence[Change], now: datetime, idempotency_key: str | None = None
+) -> list[Published]:
+    """Publish all of the changes or none, in order.
+
+    `idempotency_key` names them all together, beside those that they have of their own. Raises ItemsRefused, or
+    IdempotencyConflict for that key.
+    """
+    prepared = prepare_all(changes, now)
     with transaction.atomic():
-        published = reserve_keys(changes, prepared)
+        published = reserve_keys(changes, prepared, idempotency_key)
         events = [one.event for one in published if not one.replayed]
         deliveries = fan_out(events, now)
         save_new(events)
@@ -110,19 +111,28 @@ def publish_many(changes: Sequence[Change], now: datetime) -> list[Published]:
     return published
 
 
-def prepare(change: Change, index: int, now: datetime) -> Event:
-    """The change as an event that is not saved yet."""
-    try:
-        return Event(
-            application=change.application,
-            type=change.type,
-            occurred_at=change.occurred_at or now,
-            created_at=now,
-            payload=checked(change.type, change.payload),
-            published_by=acting_key(),
-        )
-    except ValueError as reason:
-        raise ItemRefused(index, reason) from None
+def prepare_all(changes: Sequence[Change], now: datetime) -> list[Event]:
+    prepared, reasons = [], {}
+    for index, change in enumerate(changes):
+        try:
+            prepared.append(prepare(change, now))
+        except ValueError as reason:
+            reasons[index] = reason
+    if reasons:
+        raise ItemsRefused(reasons)
+    return prepared
+
+
+def prepare(change: Change, now: datetime) -> Event:
+    """The change as an event that is not saved yet. Raises UnknownEventType or PayloadRefused."""
+    return Event(
+        application=change.application,
+        type=change.type,
+        occurred_at=change.occurred_at or now,
+        created_at=now,
+        payload=checked(change.type, change.payload),
+        published_by=acting_key(),
+    )
 
 
 def checked(type: object, payload: Any) -> str:
@@ -136,16 +146,33 @@ def checked(type: object, payload: Any) -> str:
     return text
 
 
-def reserve_keys(changes: Sequence[Change], events: Sequence[Event]) -> list[Published]:
+def reserve_keys(
+    changes: Sequence[Change], events: Sequence[Event], key_of_all: str | None
+) -> list[Published]:
     """Each event, or the one that was published under its idempotency key before, here or earlier."""
     asked = [asked_key(change, event) for change, event in zip(changes, events, strict=True)]
-    holders = reserve([one for one in asked if one])
-    published = []
+    together = None
+    if key_of_all and events:
+        together = IdempotencyKey(
+            key=key_of_all,
+            fingerprint=hashed("\n".join(["batch", *map(said_with_key, changes, events)])),
+            event=events[0],
+            created_at=events[0].created_at,
+        )
+        asked = [one or key_within(together, index, events[index]) for index, one in enumerate(asked)]
+    holders = reserve([one for one in (together, *asked) if one])
+    if together and holders[together.key].fingerprint != together.fingerprint:
+        raise IdempotencyConflict(together.key)
+    published, reasons = [], {}
     for index, (one, event) in enumerate(zip(asked, events, strict=True)):
         holder = holders[one.key] if one else None
         if one and holder and holder.fingerprint != one.fingerprint:
-            raise ItemRefused(index, IdempotencyConflict(one.key))
+            reasons[index] = IdempotencyConflict(one.key)
         published.append(Published(holder.event, replayed=holder is not one) if holder else Published(event))
+    if reasons:
+        raise ItemsRefused(reasons)
+    if together and holders[together.key] is together and published[0].replayed:
+        IdempotencyKey.objects.filter(key=together.key).update(event=published[0].event)
     return published
 
 
@@ -154,7 +181,17 @@ def asked_key(change: Change, event: Event) -> IdempotencyKey | None:
         return None
     return IdempotencyKey(
         key=change.idempotency_key,
-        fingerprint=change.fingerprint or fingerprint(change, event),
+        fingerprint=hashed(said(change, event)),
+        event=event,
+        created_at=event.created_at,
+    )
+
+
+def key_within(together: IdempotencyKey, index: int, event: Event) -> IdempotencyKey:
+    """By which an event without a key of its own is found again under that of all."""
+    return IdempotencyKey(
+        key=f"batch {hashed(together.key)} {index}",
+        fingerprint=together.fingerprint,
         event=event,
         created_at=event.created_at,
     )
@@ -185,11 +222,18 @@ def reserve(asked: Sequence[IdempotencyKey]) -> dict[str, IdempotencyKey]:
     return first | earlier
 
 
-def fingerprint(change: Change, event: Event) -> str:
-    """A hash of what the publisher said; a moment that was left out is not part of it."""
+def said(change: Change, event: Event) -> str:
+    """What the publisher said, beside the key; a moment that was left out is not part of it."""
     occurred_at = change.occurred_at and change.occurred_at.astimezone(UTC).isoformat()
-    said = f"{event.application_id}\n{event.type}\n{occurred_at}\n{event.payload}"
-    return hashlib.sha256(said.encode()).hexdigest()
+    return f"{event.application_id}\n{event.type}\n{occurred_at}\n{event.payload}"
+
+
+def said_with_key(change: Change, event: Event) -> str:
+    return f"{change.idempotency_key!r}\n{said(change, event)}"
+
+
+def hashed(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def fan_out(events: Sequence[Event], now: datetime) -> list[Delivery]:

@@ -9,10 +9,9 @@ published now finds hardly anything before it. Locks are taken in the order subs
 """
 
 import time
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import accumulate, takewhile
 from uuid import UUID
@@ -24,11 +23,11 @@ from django.db.models import Avg, Min, OuterRef, Q, Subquery
 from django.utils import timezone
 
 from accounts.audit import picture, record
-from deliveries.chores import alone
+from deliveries.chores import alone, number_of
 from deliveries.dispatch import THREADS, over_after
-from deliveries.lifecycle import NotPossible, cancel_unfinished
+from deliveries.lifecycle import NotPossible, cancel_and_let_go, lock_beside_publishers
 from deliveries.models import Attempt, Delivery, Replay, Trigger
-from deliveries.ordering import let_next_go
+from deliveries.ordering import key_in
 from deliveries.partitions import EPOCH, first_id
 from deliveries.publishing import create_deliveries, lock_shared, new_delivery, recipients_of
 from deliveries.wakeup import wake
@@ -37,7 +36,6 @@ from events.payloads import Payload
 from subscriptions.models import Channel, Recipient, Subscription
 
 REPLAYS = "replays"
-LOCK = zlib.crc32(b"openvolt replays")
 MOST_RUNNING = 10  # of a subscription
 LOOKED_AT = 2000  # events at a time
 PAYLOADS_LOOKED_AT = 100  # where payloads decide: each may have a mebibyte
@@ -71,9 +69,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was found by looking at the next events: who is to be told of which, and how far the look went."""
+    """What was found by looking at the next events: who is to be told of which, and how far the look went.
+
+    `keys` are those that were seen on the way, of payloads that were looked into.
+    """
 
     found: Mapping[UUID, Sequence[Person]]
+    keys: Mapping[UUID, str | None]
     cursor: UUID
     is_last: bool
 
@@ -84,7 +86,7 @@ class Look:
         if count >= len(self.found):
             return self
         kept = list(self.found)[:count]
-        return Look({id: self.found[id] for id in kept}, kept[-1], is_last=False)
+        return replace(self, found={id: self.found[id] for id in kept}, cursor=kept[-1], is_last=False)
 
 
 def plan(
@@ -124,8 +126,7 @@ def start(replay: Replay) -> Replay:
     Raises NotPossible when the subscription was deleted, or has enough of them.
     """
     with transaction.atomic():
-        locked = Subscription.objects.existing().select_for_update(no_key=True)
-        if not locked.filter(pk=replay.subscription_id).only("id").first():
+        if lock_beside_publishers(replay.subscription_id).deleted_at is not None:
             raise NotPossible("The subscription was deleted; only its history is left.")
         if Replay.objects.running().filter(subscription=replay.subscription_id).count() >= MOST_RUNNING:
             raise NotPossible(
@@ -140,7 +141,7 @@ def start(replay: Replay) -> Replay:
 def cancel_replay(replay: Replay, now: datetime) -> Replay:
     """No further deliveries; those that no worker holds are cancelled. Raises NotPossible when it has completed."""
     with transaction.atomic():
-        Subscription.objects.select_for_update(no_key=True).only("id").get(pk=replay.subscription_id)
+        lock_beside_publishers(replay.subscription_id)
         locked = Replay.objects.select_for_update().get(pk=replay.pk)
         if locked.status == Replay.Status.CANCELLED:
             return locked
@@ -151,25 +152,15 @@ def cancel_replay(replay: Replay, now: datetime) -> Replay:
         before = picture(locked)
         locked.status, locked.due_at, locked.finished_at = Replay.Status.CANCELLED, None, now
         locked.save(update_fields=["status", "due_at", "finished_at"])
-        cancel_deliveries(locked, now)
+        cancel_and_let_go(Q(subscription=locked.subscription_id, replay=locked), now)
+        wake([Channel.WEBHOOK])
         record("replay.cancelled", locked, before, picture(locked))
     return locked
 
 
-def cancel_deliveries(locked: Replay, now: datetime) -> None:
-    """Those that no worker holds. The subscription is locked."""
-    its = Q(subscription=locked.subscription_id, replay=locked)
-    ordered = Delivery.objects.filter(its, position__isnull=False).unfinished()
-    keys = set(ordered.order_by().values_list("subscription_id", "ordering_key"))
-    cancel_unfinished(its, now)
-    if keys:
-        let_next_go([(id, key) for id, key in keys if key is not None])
-        wake([Channel.WEBHOOK])
-
-
 def work_off(clock: Callable[[], datetime] = timezone.now) -> None:
     """The task: make the steps that are due, for some seconds. Does nothing while another worker does it."""
-    with alone(LOCK) as is_mine:
+    with alone(number_of(REPLAYS)) as is_mine:
         is_over = over_after(LONGEST_TASK)
         while is_mine and not is_over() and (pause := until_next_step(clock())) is not None:
             time.sleep(pause)
@@ -234,7 +225,7 @@ def queue_on(replay: Replay, subscription: Subscription, now: datetime) -> None:
     pace = next_pace(replay.pace, waiting, age)
     if waiting <= replay.pace // 2:
         seen = look(replay, subscription, replay.cursor, visible_end(replay, now)).up_to(pace - waiting)
-        replay.queued += tell(replay, subscription, seen.found, now)
+        replay.queued += tell(replay, subscription, seen, now)
         replay.cursor, replay.paced_at = seen.cursor, now
         replay.due_at = now + BETWEEN_STEPS
         if seen.is_last:
@@ -283,24 +274,24 @@ def look(replay: Replay, subscription: Subscription, cursor: UUID, end: UUID) ->
         and subscription.wants_type(type)
         and type in (replay.types or (type,))
     ]
-    if subscription.filter and ids:
-        ids = let_through(subscription, ids)
-    return Look(to_tell(replay, subscription, ids), seen[-1][0] if seen else cursor, len(seen) < most)
+    keys = let_through(subscription, ids) if subscription.filter else dict.fromkeys(ids)
+    found = to_tell(replay, subscription, list(keys))
+    return Look(found, keys, seen[-1][0] if seen else cursor, len(seen) < most)
 
 
 def needs_payloads(subscription: Subscription) -> bool:
     return bool(subscription.filter or subscription.ordering_key)
 
 
-def let_through(subscription: Subscription, ids: Collection[UUID]) -> list[UUID]:
-    """Those whose payloads its filter lets through. They are many, and come a few at a time."""
+def let_through(subscription: Subscription, ids: Collection[UUID]) -> dict[UUID, str | None]:
+    """Those whose payloads its filter lets through, with their keys. They are many, and come a few at a time."""
     events = Event.objects.filter(pk__in=ids).order_by("id").values_list("id", "type", "payload")
-    wanted = (
-        id
-        for id, type, payload in events.iterator(chunk_size=20)
-        if subscription.wants(type, Payload(payload))
-    )
-    return list(wanted)
+    payloads = ((id, type, Payload(text)) for id, type, text in events.iterator(chunk_size=20))
+    return {
+        id: key_in(payload, subscription)
+        for id, type, payload in payloads
+        if subscription.wants(type, payload)
+    }
 
 
 def to_tell(replay: Replay, subscription: Subscription, ids: Sequence[UUID]) -> dict[UUID, list[Person]]:
@@ -343,22 +334,22 @@ def is_wanted(only: str, states: Collection[str]) -> bool:
     return not got and (only == Replay.Only.MISSED or Delivery.Status.FAILED in states)
 
 
-def tell(
-    replay: Replay, subscription: Subscription, found: Mapping[UUID, Sequence[Person]], now: datetime
-) -> int:
+def tell(replay: Replay, subscription: Subscription, seen: Look, now: datetime) -> int:
     """Make the deliveries; returns of how many events. What is just being erased or forgotten is left out."""
-    if not found:
+    if not seen.found:
         return 0
-    locked = Event.objects.select_for_update(no_key=True).filter(pk__in=list(found)).exclude(payload=ERASED)
-    events = list(locked if needs_payloads(subscription) else locked.defer("payload"))
-    events.sort(key=lambda event: event.id)
+    kept = Event.objects.filter(pk__in=list(seen.found)).exclude(payload=ERASED)
+    locked = kept.select_for_update(no_key=True)
+    has_keys_to_see = subscription.ordering_key and not subscription.filter
+    events = sorted(locked if has_keys_to_see else locked.defer("payload"), key=lambda event: event.id)
     deliveries = [
         new_delivery(event, subscription, one, Trigger.REPLAY, now)
         for event in events
-        for one in found[event.id]
+        for one in seen.found[event.id]
     ]
     for delivery in deliveries:
         delivery.replay, delivery.elsewhere = replay, replay.is_elsewhere
+        delivery.ordering_key = None if replay.is_elsewhere else seen.keys[delivery.event_id]
     create_deliveries(deliveries)
     return len(events)
 

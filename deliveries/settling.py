@@ -67,6 +67,7 @@ WITH unsent AS (
 UPDATE deliveries_delivery SET leased_until = NULL, lease_id = NULL
 WHERE id = ANY(%(ids)s::uuid[]) AND id IN (SELECT id FROM unsent)
 """
+RENEWED = UNSENT.replace("SET leased_until = NULL, lease_id = NULL", "SET leased_until = %(until)s")
 POSTPONED = UNSENT.replace("SET", "SET next_attempt_at = %(at)s,")
 HISTORY = """
 COPY deliveries_attempt (id, delivery_id, number, trigger, started_at, duration_ms, timings, outcome, status_code,
@@ -450,6 +451,12 @@ def postpone(claims: Sequence[Claim], at: datetime) -> None:
     """Due again at `at`, which is soon, at no cost: what was claimed and is better sent a little later."""
     with connection.cursor() as cursor:
         cursor.execute(POSTPONED, {**held_by_us(claims), "at": at})
+
+
+def renew(claims: Sequence[Claim], until: datetime) -> None:
+    """Keep what is under way for longer, as far as it is ours yet."""
+    with connection.cursor() as cursor:
+        cursor.execute(RENEWED, {**held_by_us(claims), "until": until})
 
 
 def held_by_us(claims: Sequence[Claim]) -> dict[str, str]:

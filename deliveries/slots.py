@@ -6,11 +6,13 @@ its own, whatever its machine is called: containers and cloned machines share na
 
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
 from django.conf import settings
 from django.db import connection
+
+from deliveries.chores import alone
 
 CLUSTER = uuid4()  # the import makes it, before the cluster forks
 
@@ -23,12 +25,8 @@ def slot_class(lane: str) -> int:
 @contextmanager
 def slot(lane: str) -> Iterator[bool]:
     """Hold one of the lane's slots; False when all are taken."""
-    number = next((number for number in free_slots(lane) if try_lock(lane, number)), None)
-    try:
-        yield number is not None
-    finally:
-        if number is not None:
-            unlock(lane, number)
+    with ExitStack() as held:
+        yield any(held.enter_context(alone(slot_class(lane), number)) for number in free_slots(lane))
 
 
 def free_slots(lane: str) -> list[int]:
@@ -40,14 +38,3 @@ def free_slots(lane: str) -> list[int]:
         )
         taken = {row[0] for row in cursor.fetchall()}
     return [number for number in range(settings.DRAINS[lane]) if number not in taken]
-
-
-def try_lock(lane: str, number: int) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [slot_class(lane), number])
-        return bool(cursor.fetchone()[0])
-
-
-def unlock(lane: str, number: int) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [slot_class(lane), number])

@@ -8,25 +8,22 @@ What is counted is bounded, whatever an application sends: of each day the first
 them in order; of attempts, those to send a few notifications a day to each receiver.
 """
 
-import zlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-import structlog
-from django.db import DatabaseError, InterfaceError, connection, transaction
-from django.db.models import Q
+from django.db import connection, transaction
+from django.db.models import Q, QuerySet
 
 from accounts.models import Application
-from deliveries.chores import alone, attempt, earlier_clock
+from deliveries.chores import do, in_batches
 from deliveries.models import Notice
 from deliveries.notices import DAY, add, not_pestered
 from deliveries.partitions import first_id
-from deliveries.stopping import stopping
 from subscriptions.models import Channel, Subscription
 
-LOCK = zlib.crc32(b"openvolt weekly summaries")
 SENT_AFTER = timedelta(hours=8)  # the end of the week: Monday, 00:00 UTC
 WEEK = 7 * DAY
 MOST_COUNTED = 50_000  # notifications a day
@@ -65,28 +62,15 @@ WHERE NOT one.elsewhere
 GROUP BY each.id ORDER BY p95 DESC, each.id LIMIT %(slow)s
 """
 
-log = structlog.get_logger(__name__)
-
 
 def sweep() -> None:
-    """Does nothing while another worker does it, on whatever machine."""
-    with alone(LOCK) as is_mine:
-        if is_mine:
-            attempt(sum_up, earlier_clock())
+    do("weekly summaries", sum_up)
 
 
 def sum_up(now: datetime) -> int:
-    """Of each application that is due; returns how many were. One that fails does not hold up the others."""
+    """Of each application that is due; returns how many were."""
     end = end_of_week(now)
-    done = 0
-    for id in due(end).values_list("id", flat=True):
-        if stopping.is_set():
-            break
-        try:
-            done += sum_up_one(id, end, now)
-        except (DatabaseError, InterfaceError) as error:
-            log.warning("a summary is put off", application=str(id), reason=str(error).strip())
-    return done
+    return in_batches(due(end), 1, partial(sum_up_week, end=end, now=now))
 
 
 def end_of_week(now: datetime) -> datetime:
@@ -95,22 +79,18 @@ def end_of_week(now: datetime) -> datetime:
     return told.replace(hour=0, minute=0, second=0, microsecond=0) - told.weekday() * DAY
 
 
-def due(end: datetime) -> Any:
+def due(end: datetime) -> QuerySet[Application]:
     untold = Q(summarized_until=None) | Q(summarized_until__lt=end)
     return Application.objects.filter(untold, weekly_summary=True, created_at__lt=end)
 
 
-def sum_up_one(id: UUID, end: datetime, now: datetime) -> bool:
+def sum_up_week(locked: Sequence[Application], end: datetime, now: datetime) -> None:
     """A notice to each contact who wants it; that the week is done with is noted in the same transaction."""
-    with transaction.atomic():
-        application = due(end).select_for_update(no_key=True).filter(pk=id).first()
-        if application is None:
-            return False
+    for application in locked:
         if contacts := application.summary_contacts:
             tell(application, contacts, facts(application, end - WEEK), now)
         application.summarized_until = end
         application.save(update_fields=["summarized_until"])
-    return True
 
 
 def tell(application: Application, contacts: Sequence[str], told: dict[str, Any], now: datetime) -> None:

@@ -4,6 +4,7 @@ An address that does not exist, or whose owner complained, costs the sender's go
 is suppressed for every application, for good; only staff lift that.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from uuid import UUID
@@ -13,9 +14,9 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Lower
 
 from accounts.audit import picture, record
+from accounts.email_addresses import same_for_all, spellings
 from deliveries.channels import Report
-from deliveries.lifecycle import NotPossible, ask_to_confirm, cancel_unfinished
-from deliveries.notices import MOST_QUESTIONS
+from deliveries.lifecycle import NotPossible, ask_in_turn, cancel_unfinished
 from subscriptions.models import Recipient, Subscription, Suppression
 
 MAIL_SERVER = "mail server"
@@ -34,10 +35,11 @@ def suppress(reasons: Mapping[str, str], source: str, now: datetime) -> None:
 
     Said again of one that is suppressed, it reaches who has added the address meanwhile.
     """
-    cut = {email.lower(): reason[:LONGEST_REASON] for email, reason in sorted(reasons.items())}
+    cut = {same_for_all(email): reason[:LONGEST_REASON] for email, reason in sorted(reasons.items())}
     with transaction.atomic():
         note(cut, source, now)
-        ids = locked(cut, [Recipient.Status.UNCONFIRMED, Recipient.Status.CONFIRMED])
+        known = [Recipient.Status.UNCONFIRMED, Recipient.Status.CONFIRMED]
+        ids = locked(recipients_at(cut).filter(status__in=known))
         Recipient.objects.filter(pk__in=ids).update(status=Recipient.Status.SUPPRESSED)
         cancel_unfinished(Q(recipient__in=ids), now)
 
@@ -59,17 +61,28 @@ def note(reasons: Mapping[str, str], source: str, now: datetime) -> None:
 
 
 def recipients_at(emails: Collection[str]) -> QuerySet[Recipient]:
-    """Whoever has one of these addresses, which are in lower case."""
-    return Recipient.objects.annotate(address=Lower("email")).filter(address__in=emails)
+    """Whoever has one of these addresses, however it is spelled."""
+    return Recipient.objects.annotate(address=Lower("email")).filter(address__in=spellings(emails))
 
 
-def locked(emails: Collection[str], statuses: Collection[str]) -> list[UUID]:
-    """The ids of the recipients who have these addresses and a status of these, under their subscriptions' locks."""
-    theirs = recipients_at(emails).filter(status__in=statuses)
+def locked(theirs: QuerySet[Recipient]) -> list[UUID]:
+    """The ids of these recipients, under their subscriptions' locks."""
     subscriptions = set(theirs.values_list("subscription_id", flat=True))
     locks = Subscription.objects.select_for_update().filter(pk__in=subscriptions).order_by("id")
     list(locks.values_list("pk", flat=True))
     return list(theirs.filter(subscription__in=subscriptions).values_list("pk", flat=True))
+
+
+def decline(recipient: Recipient, now: datetime) -> None:
+    """Who was asked whether to be told wants nothing, and no more such questions from this application."""
+    with transaction.atomic():
+        asked = recipients_at([recipient.email]).filter(
+            status=Recipient.Status.UNCONFIRMED, subscription__application=recipient.application_id
+        )
+        ids = locked(asked)
+        Recipient.objects.filter(pk__in=ids).update(status=Recipient.Status.UNSUBSCRIBED, unsubscribed_at=now)
+        cancel_unfinished(Q(recipient__in=ids), now)
+    recipient.refresh_from_db()
 
 
 def lift(suppression: Suppression, now: datetime) -> Suppression:
@@ -81,10 +94,19 @@ def lift(suppression: Suppression, now: datetime) -> Suppression:
         before = picture(one)
         one.lifted_at = now
         one.save(update_fields=["lifted_at"])
-        ids = locked([one.email], [Recipient.Status.SUPPRESSED])
+        ids = locked(recipients_at([one.email]).filter(status=Recipient.Status.SUPPRESSED))
         theirs = Recipient.objects.filter(pk__in=ids)
         theirs.update(status=Recipient.Status.UNCONFIRMED, confirmed_at=None)
-        asked = theirs.filter(removed_at=None, subscription__deleted_at=None).select_related("subscription")
-        ask_to_confirm(asked.order_by("-id").defer("subscription__encrypted_headers")[:MOST_QUESTIONS], now)
+        ask_again(theirs.filter(removed_at=None, subscription__deleted_at=None), now)
         record("suppression.lifted", one, before, picture(one))
     return one
+
+
+def ask_again(recipients: QuerySet[Recipient], now: datetime) -> None:
+    """The latest first."""
+    asked = recipients.select_related("subscription").defer("subscription__encrypted_headers")
+    by_application: defaultdict[UUID, list[Recipient]] = defaultdict(list)
+    for recipient in asked.order_by("-id"):
+        by_application[recipient.application_id].append(recipient)
+    for application in sorted(by_application):
+        ask_in_turn(by_application[application], application, now)

@@ -20,6 +20,7 @@ from django.db import connection, transaction
 from django.db.models import Max
 from django.db.models.functions import Lower
 
+from accounts.email_addresses import same_for_all, spellings
 from deliveries.channels.email import OUR_ID
 from deliveries.channels.refusals import says_no_such_address
 from deliveries.letters.reading import at, clean
@@ -63,7 +64,7 @@ HARD: dict[str, list[tuple[str, set[Any]]]] = {
     "Postmark": [("Type", {"HardBounce"}), ("SuppressionReason", {"HardBounce"})],
     "Resend": [("data.bounce.type", {"Permanent"})],
     "SendGrid": [("type", {"bounce"})],
-    "SparkPost": [("bounce_class", {"10", "30", "90"})],
+    "SparkPost": [("msys.message_event.bounce_class", {"10", "30", "90"})],
 }
 WHY = {
     Kind.BOUNCED: "The address does not exist, or takes no email: {words}",
@@ -140,8 +141,8 @@ def text(value: object) -> str:
 
 
 def email_of(recipient: object) -> str:
-    """In lower case; empty for what is no address that anything could have been sent to."""
-    email = text(recipient).strip().strip("<>").lower()
+    """As addresses are compared; empty for what is none that anything could have been sent to."""
+    email = same_for_all(text(recipient).strip().strip("<>"))
     try:
         validate_email(email)
     except ValidationError:
@@ -183,6 +184,7 @@ def rows(one: Told, deliveries: Sequence[UUID], provider: str) -> Iterator[MailE
         yield MailEvent(
             delivery_id=delivery_id,
             email=one.email,
+            message=one.id,
             kind=one.kind,
             at=one.at,
             description=one.description,
@@ -195,14 +197,16 @@ def deliveries_of(told: Sequence[Told]) -> defaultdict[tuple[UUID | None, str], 
     """By what was named, and the address: the delivery itself, or those of a digest. None of anybody else's."""
     found: defaultdict[tuple[UUID | None, str], list[UUID]] = defaultdict(list)
     ids, emails = {one.id for one in told if one.id}, {one.email for one in told}
-    to_them = Delivery.objects.annotate(address=Lower("recipient__email")).filter(address__in=emails)
+    to_them = Delivery.objects.annotate(address=Lower("recipient__email")).filter(
+        address__in=spellings(emails)
+    )
     for id, address in to_them.filter(pk__in=ids).values_list("pk", "address"):
-        found[id, address].append(id)
+        found[id, same_for_all(address)].append(id)
     if digests := ids - {id for id, _ in found}:
         people = list(recipients_at(emails).values_list("pk", flat=True))
         of_digests = to_them.filter(recipient__in=people, digest__in=digests).order_by("pk")
         for digest, address, id in of_digests.values_list("digest", "address", "pk"):
-            found[digest, address].append(id)
+            found[digest, same_for_all(address)].append(id)
     return found
 
 
@@ -231,8 +235,13 @@ def soft_bounces(emails: Mapping[str, object], now: datetime) -> Counter[str]:
     since: dict[str, datetime] = dict(arrived)
     for email, lifted in Suppression.objects.filter(email__in=emails).values_list("email", "lifted_at"):
         since[email] = max(filter(None, [since.get(email), lifted]), default=now - SOFT_BOUNCES_WITHIN)
-    came_back = recent.filter(kind=Kind.SOFT_BOUNCED).values_list("email", "at")
-    return Counter(email for email, moment in came_back if email not in since or moment > since[email])
+    came_back = recent.filter(kind=Kind.SOFT_BOUNCED).values_list("email", "at", "message", "pk")
+    each = {
+        (email, message or pk)
+        for email, moment, message, pk in came_back
+        if email not in since or moment > since[email]
+    }
+    return Counter(email for email, _ in each)
 
 
 def forget_mail_events(before: datetime) -> int:

@@ -56,7 +56,8 @@ WITH RECURSIVE waiting AS (
 SELECT waiting.channel, min(oldest.next_attempt_at)
 FROM (SELECT * FROM waiting LIMIT %(most)s) AS waiting
 JOIN subscriptions_subscription AS subscription
-    ON subscription.id = waiting.subscription_id AND failing_since IS NULL AND rate_limit IS NULL
+    ON subscription.id = waiting.subscription_id AND status = 'active' AND deleted_at IS NULL
+        AND failing_since IS NULL AND rate_limit IS NULL
 CROSS JOIN LATERAL (
     SELECT next_attempt_at FROM deliveries_delivery AS delivery
     WHERE status = 'pending' AND NOT behind AND delivery.channel = waiting.channel
@@ -143,12 +144,23 @@ class Recent:
 
 
 def lanes(now: datetime) -> dict[str, Lane]:
-    bounds: dict[str, Any] = {"now": now, "furthest": now + LONGEST_LEASE, "most": MOST_COUNTED}
-    oldest = dict(fetch(OLDEST_DUE, bounds))
+    bounds = {**due_by(now), "lanes": list(settings.DRAINS)}
+    oldest = oldest_due(now)
     return {
-        lane: Lane(pending, due, now - oldest.get(lane, now))
-        for lane, pending, due in fetch(LANES, {**bounds, "lanes": list(settings.DRAINS)})
+        lane: Lane(pending, due, now - oldest.get(lane, now)) for lane, pending, due in fetch(LANES, bounds)
     }
+
+
+def oldest_due(now: datetime) -> dict[str, datetime]:
+    """Of each channel that has any, since when the oldest delivery is due that waits for nothing but a worker.
+
+    Those of subscriptions that fail, or that have a limit, wait for that; those of paused ones, for a resume.
+    """
+    return dict(fetch(OLDEST_DUE, due_by(now)))
+
+
+def due_by(now: datetime) -> dict[str, Any]:
+    return {"now": now, "furthest": now + LONGEST_LEASE, "most": MOST_COUNTED}
 
 
 def stopped() -> dict[str, int]:

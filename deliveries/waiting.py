@@ -42,7 +42,7 @@ def why_not_sent(delivery: Delivery, now: datetime) -> str | None:
             f"the next probe is at {moment(until)}."
         )
     if at is None or at > now:
-        return why_gathering(delivery, delivery.recipient, at)
+        return why_not_yet(delivery, delivery.recipient, at, now)
     if subscription.failing_since is not None:
         return "Its subscription is failing: one attempt at a time is made until one succeeds."
     if subscription.rate_limit:
@@ -50,13 +50,18 @@ def why_not_sent(delivery: Delivery, now: datetime) -> str | None:
     return "It is due and next in line: the attempts under way for a subscription and for a host are limited."
 
 
-def why_gathering(delivery: Delivery, recipient: Recipient | None, at: datetime | None) -> str | None:
-    """Of a first attempt that is not due yet. One that a person asked for waits for nothing but the quiet hours."""
+def why_not_yet(
+    delivery: Delivery, recipient: Recipient | None, at: datetime | None, now: datetime
+) -> str | None:
+    """Of a first attempt, or of one that a person asked for, that is not due yet."""
     if recipient is None or at is None or (delivery.attempt_count and not delivery.retry_requested):
         return None
     if delivery.digest is not None and recipient.frequency != Frequency.AT_ONCE:
         return f"It gathers for the recipient's {recipient.frequency} digest, which goes out at {moment(at)}."
-    return f"The recipient wants no email in the quiet hours, which end at {moment(at)}."
+    if recipient.rhythm.is_quiet(now):
+        return f"The recipient wants no email in the quiet hours, which end at {moment(at)}."
+    domain = recipient.email.rpartition("@")[2].lower()
+    return f"The mail server of {domain}, or ours on its behalf, asked for time; it is due at {moment(at)}."
 
 
 def moment(at: datetime) -> str:

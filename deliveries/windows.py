@@ -57,8 +57,8 @@ class Windows:
     subscriptions that were never tried here: nobody who is known to fail or to hang keeps a new one waiting.
     """
 
-    def __init__(self, threads: int, most_slow: int) -> None:
-        self.widest = 2 * threads  # one for each thread, and one that is at hand when it has finished
+    def __init__(self, threads: int, most_slow: int, widest: int) -> None:
+        self.widest = widest
         self.room_for_unproven = threads // 2
         self.most_slow = most_slow
         self.kept_for_untried = most_slow // 4

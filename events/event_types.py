@@ -65,7 +65,7 @@ def described(fault: ValidationError) -> PayloadError:
 
 def json_type(value: Any) -> str:
     names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
-    return names.get(type(value), "null")
+    return next((name for kind, name in names.items() if isinstance(value, kind)), "null")
 
 
 def load(path: Path) -> EventType:

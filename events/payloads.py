@@ -8,13 +8,17 @@ import math
 import sys
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from django.conf import settings
 
 from events.event_types import PayloadError
 from events.pointers import escaped
+from events.verbatim import Verbatim, dumps
 
+PLAIN = {dict, list, str, int, float, bool, type(None)}
+NUL = "\\u0000"  # in JSON text; after another backslash it is none
 MOST_BITS = sys.float_info.max_exp  # of an integer that a double can come near to
 
 
@@ -37,22 +41,70 @@ class Payload:
         return json.loads(self.text)
 
 
+class Number(float):
+    """One that Python would spell in another way than it was written: it goes on as it was."""
+
+    __slots__ = ("written",)
+    written: str
+
+
+def number(written: str) -> float:
+    """What has a fraction or an exponent, for `json.loads(..., parse_float=number)`."""
+    value = float(written)
+    if repr(value) != written:
+        value = Number(value)
+        value.written = written
+    return value
+
+
 def encode(payload: Any) -> str:
-    """The payload as compact JSON text, keys in their order. Raises PayloadRefused."""
+    """The payload as compact JSON text: keys in their order, numbers as written. Raises PayloadRefused."""
     try:
-        text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
-        size = len(text.encode(errors="surrogatepass"))
+        text = dumps(payload)
+        size = len(text.encode())
+        looks_fine = NUL not in text and is_plain(payload)
     except (TypeError, ValueError, RecursionError):  # no JSON; the look at each value says where
-        text, size = "", 0
+        looks_fine = False
+    if not looks_fine:
+        if problem := next(unrepresentable(payload), None):
+            raise PayloadRefused([problem])
+        text = dumps(with_numbers_as_written(payload))
+        size = len(text.encode())
     if size > settings.MAX_PAYLOAD_BYTES:
         limit = settings.MAX_PAYLOAD_BYTES
         detail = (
             f"The payload has {size} bytes; the limit (MAX_PAYLOAD_BYTES) is {limit}. Send less in one event."
         )
         raise PayloadRefused([PayloadError("", detail, "too_large")])
-    if problem := next(unrepresentable(payload), None):
-        raise PayloadRefused([problem])
     return text
+
+
+def is_plain(payload: Any) -> bool:
+    """Whether none of its values needs a closer look; a quick way to find it out of most payloads, level by level."""
+    level = [payload]
+    for _ in range(settings.MAX_PAYLOAD_DEPTH + 1):
+        if not PLAIN.issuperset(map(type, level)):
+            return False
+        if any(type(value) is int and value.bit_length() > MOST_BITS for value in level):
+            return False
+        objects = [value for value in level if type(value) is dict]
+        if not all(type(key) is str for each in objects for key in each):
+            return False
+        lists = [value for value in level if type(value) is list]
+        level = list(chain.from_iterable([*lists, *(each.values() for each in objects)]))
+        if not level:
+            return True
+    return False
+
+
+def with_numbers_as_written(value: Any) -> Any:
+    if isinstance(value, Number):
+        return Verbatim(value.written)
+    if isinstance(value, dict):
+        return {key: with_numbers_as_written(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [with_numbers_as_written(item) for item in value]
+    return value
 
 
 def unrepresentable(value: Any, pointer: str = "", depth: int = 0) -> Iterator[PayloadError]:

@@ -1,4 +1,7 @@
-"""Is anything stuck? The figures of the operators' front page. Each is one look at an index, bounded."""
+"""Is anything stuck? The operators' front page: what is wrong, for whom, since when, and what to do about it.
+
+Each figure is one look at an index, bounded.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,17 +10,18 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import QuerySet
 from django.utils.text import Truncator
-from django.utils.timesince import timesince
+from django.utils.timesince import timesince, timeuntil
 
 from accounts.admin_columns import list_of, page_of
-from accounts.admin_lists import Count, count_up_to, earliest_id
-from deliveries.models import LATE, Attempt, Case, Delivery, Heartbeat, Notice
+from accounts.admin_lists import Count, count_up_to
+from accounts.models import Application
+from deliveries.failing import DISABLE_AFTER, TELL_AFTER
+from deliveries.models import LATE, Case, Delivery, Heartbeat, Notice
 from subscriptions.models import Subscription
 
 MOST_COUNTED = 1000
 MOST_FAILING = 10
-DELIVERIES_LOOKED_AT = 100
-FAILING_LONG = timedelta(hours=1)  # an hour of failures is more than a receiver's restart
+SHORT_NAME = 60
 
 
 @dataclass(frozen=True)
@@ -32,22 +36,34 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """What keeps the service from sending, what to do about it, and where the rows are that it is about."""
+
+    what: str
+    todo: str
+    url: str = ""
+
+
+@dataclass(frozen=True)
 class Failing:
-    """A subscription whose every attempt has failed for a while, and what the last one came to."""
+    """An active subscription whose every attempt has failed for a while, what comes of that, and who knows of it."""
 
     subscription: Subscription
     since: datetime
     lasts: str
-    error: str
+    end: str
+    knows: str
     page: str
     application_page: str
+    waiting: str
 
 
 @dataclass(frozen=True)
 class FrontPage:
     """`problems` keep the service from sending; `complaints` are about receivers, and it goes on trying."""
 
-    problems: list[str]
+    at: datetime
+    problems: list[Problem]
     complaints: list[str]
     figures: list[Figure]
     failing: list[Failing]
@@ -58,12 +74,14 @@ def front_page(now: datetime) -> FrontPage:
     heartbeat = Heartbeat.objects.first()
     oldest = oldest_due(now)
     failing = list(
-        Subscription.objects.failing()
+        Subscription.objects.active()
+        .exclude(failing_since=None)
         .select_related("application")
         .defer("encrypted_headers")
         .order_by("failing_since")[:MOST_FAILING]
     )
     return FrontPage(
+        at=now,
         problems=[
             *pulse_problems(heartbeat, now),
             *late_problems(oldest, now),
@@ -74,6 +92,7 @@ def front_page(now: datetime) -> FrontPage:
             oldest_figure(oldest, now),
             in_flight_figure(now),
             failing_figure(failing, now),
+            disabled_figure(),
             failed_figure(now),
             held_figure(),
             notices_figure(now),
@@ -95,18 +114,19 @@ def count(queryset: QuerySet) -> Count:
 
 def oldest_due(now: datetime) -> Delivery | None:
     """The delivery that has waited for a worker for the longest time; one look at the index for each lane."""
-    waiting = Delivery.objects.waiting_for_a_worker(now)
+    waiting = Delivery.objects.waiting_for_a_worker(now).select_related("application", "subscription")
     lanes = (waiting.filter(channel=lane).first() for lane in settings.DRAINS)
     return min((one for one in lanes if one), key=lambda one: one.next_attempt_at or now, default=None)
 
 
 def due_figure(now: datetime) -> Figure:
     due = Delivery.objects.due(now).filter(channel__in=list(settings.DRAINS))
-    return Figure("Due now", count(due), list_of("deliveries_delivery", next="due"))
+    url = list_of("deliveries_delivery", next="due")
+    return Figure("Due now", count(due), url, "also what waits for a failing or slow receiver")
 
 
 def oldest_figure(oldest: Delivery | None, now: datetime) -> Figure:
-    label = "Oldest due"
+    label = "Longest wait for a worker"
     if oldest is None or oldest.next_attempt_at is None:
         return Figure(label, "none")
     late = now - oldest.next_attempt_at
@@ -114,22 +134,30 @@ def oldest_figure(oldest: Delivery | None, now: datetime) -> Figure:
 
 
 def in_flight_figure(now: datetime) -> Figure:
-    leased = Delivery.objects.pending().filter(channel__in=list(settings.DRAINS), leased_until__gt=now)
+    leased = Delivery.objects.in_flight(now).filter(channel__in=list(settings.DRAINS))
     return Figure("In flight", count(leased), list_of("deliveries_delivery", next="in_flight"))
 
 
 def failing_figure(failing: list[Subscription], now: datetime) -> Figure:
     return Figure(
         "Failing subscriptions",
-        count(Subscription.objects.failing()),
-        list_of("subscriptions_subscription", failing="yes"),
+        count(Subscription.objects.active().exclude(failing_since=None)),
+        list_of("subscriptions_subscription", failing="yes", status__exact=Subscription.Status.ACTIVE),
         wrong=any(failing_complaints(failing, now)),
+    )
+
+
+def disabled_figure() -> Figure:
+    disabled = Subscription.objects.existing().filter(status=Subscription.Status.DISABLED)
+    url = list_of("subscriptions_subscription", status__exact=Subscription.Status.DISABLED, deleted="no")
+    return Figure(
+        "Disabled subscriptions", count(disabled), url, "nothing is sent until somebody resumes them"
     )
 
 
 def failed_figure(now: datetime) -> Figure:
     failed = Delivery.objects.filter(status=Delivery.Status.FAILED, finished_at__gte=now - timedelta(days=1))
-    url = list_of("deliveries_delivery", status__exact=Delivery.Status.FAILED, finished="day")
+    url = list_of("deliveries_delivery", failed="day")
     return Figure("Failed for good", count(failed), url, "in the last 24 hours")
 
 
@@ -161,27 +189,46 @@ def pulse_figure(heartbeat: Heartbeat | None, now: datetime) -> Figure:
     return Figure(label, f"{span(heartbeat.beat_at, now)} ago", wrong=not heartbeat.is_fresh(now))
 
 
-def pulse_problems(heartbeat: Heartbeat | None, now: datetime) -> Iterator[str]:
+def pulse_problems(heartbeat: Heartbeat | None, now: datetime) -> Iterator[Problem]:
+    todo = "Look at the log of the workers, and start them again. What was under way is tried again."
     if heartbeat is None:
-        yield "No worker has worked yet. Nothing is sent until one does."
+        yield Problem("No worker has worked yet. Nothing is sent until one does.", todo)
     elif not heartbeat.is_fresh(now):
-        since = f"{heartbeat.beat_at:%d %b %Y %H:%M} UTC"
-        yield f"No worker has worked since {since}, {span(heartbeat.beat_at, now)} ago. Nothing is sent."
+        what = f"No worker has worked since {said(heartbeat.beat_at, now)}. Nothing is sent, to anybody."
+        yield Problem(what, todo)
 
 
-def late_problems(oldest: Delivery | None, now: datetime) -> Iterator[str]:
+def late_problems(oldest: Delivery | None, now: datetime) -> Iterator[Problem]:
     if oldest and oldest.next_attempt_at and now - oldest.next_attempt_at >= LATE:
-        yield f"A delivery has been due for {span(oldest.next_attempt_at, now)} and is not under way."
-    waiting = Notice.objects.due(now - LATE).first()
+        whom = f"“{short(oldest.subscription)}” of {short(oldest.application)}"
+        yield Problem(
+            f"A delivery to {whom} has been due since {said(oldest.next_attempt_at, now)}, and is not under way.",
+            "If many are due, start more workers. If it is this one alone, look at what it waits for.",
+            page_of(oldest),
+        )
+    waiting = Notice.objects.due(now - LATE).select_related("application").first()
     if waiting and waiting.due_at:
-        yield f"A notice by email has been due for {span(waiting.due_at, now)}."
+        whom = f"{waiting.email}, for {short(waiting.application)},"
+        yield Problem(
+            f"An email of our own to {whom} has been due since {said(waiting.due_at, now)}.",
+            f"Look at the mail server. It said: {waiting.error}" if waiting.error else "Look at the workers.",
+            page_of(waiting),
+        )
+
+
+def said(since: datetime, now: datetime) -> str:
+    return f"{since:%d %b %Y %H:%M} UTC ({span(since, now)} ago)"
+
+
+def short(row: Subscription | Application) -> str:
+    return Truncator(row).chars(SHORT_NAME)
 
 
 def failing_complaints(failing: list[Subscription], now: datetime) -> Iterator[str]:
-    """`failing` is in the order of since when."""
-    if failing and failing[0].failing_since and now - failing[0].failing_since >= FAILING_LONG:
-        name = Truncator(failing[0]).chars(60)
-        yield f"Every attempt to tell “{name}” has failed for {span(failing[0].failing_since, now)}."
+    """`failing` is in the order of since when. The first hour is no more than a receiver's restart."""
+    if failing and failing[0].failing_since and now - failing[0].failing_since >= TELL_AFTER:
+        whom = f"“{short(failing[0])}” of {short(failing[0].application)}"
+        yield f"Every attempt to tell {whom} has failed since {said(failing[0].failing_since, now)}."
 
 
 def failing_row(subscription: Subscription, now: datetime) -> Failing:
@@ -190,23 +237,29 @@ def failing_row(subscription: Subscription, now: datetime) -> Failing:
         subscription=subscription,
         since=since,
         lasts=span(since, now),
-        error=last_error(subscription, since),
+        end=end_of(subscription, since, now),
+        knows=who_knows(subscription, since, now),
         page=page_of(subscription),
         application_page=page_of(subscription.application),
+        waiting=list_of(
+            "deliveries_delivery",
+            subscription__id__exact=subscription.pk,
+            status__exact=Delivery.Status.PENDING,
+        ),
     )
 
 
-def last_error(subscription: Subscription, since: datetime) -> str:
-    """What the latest failed attempt came to, of the deliveries that were there when it began to fail.
+def end_of(subscription: Subscription, since: datetime, now: datetime) -> str:
+    """When it is disabled, unless an attempt succeeds."""
+    at = max(subscription.disable_at or since + DISABLE_AFTER, now)
+    return f"Disabled on {at:%d %b %Y %H:%M} (in {timeuntil(at, now, depth=1)}), unless an attempt succeeds."
 
-    Later ones may not have been tried, and there may be millions of them.
-    """
-    first_affected = (
-        Delivery.objects.filter(subscription=subscription, id__lt=earliest_id(since + timedelta(seconds=1)))
-        .order_by("-id")
-        .values("id")[:DELIVERIES_LOOKED_AT]
-    )
-    failed = Attempt.objects.filter(
-        delivery__in=first_affected, outcome=Attempt.Outcome.FAILED, started_at__gte=since
-    )
-    return failed.order_by("-started_at").values_list("error", flat=True).first() or ""
+
+def who_knows(subscription: Subscription, since: datetime, now: datetime) -> str:
+    if not subscription.application.contacts:
+        return "Nobody is told: the application has no contacts."
+    if subscription.told_failing_since == subscription.failing_since:
+        return "Its contacts were told."
+    if now - since < TELL_AFTER:
+        return "Its contacts are told when it has failed for an hour."
+    return "Its contacts have not been told."

@@ -1,3 +1,5 @@
+from importlib import import_module
+
 from django.apps import AppConfig, apps
 from django.contrib import admin
 from django.contrib.admin import apps as admin_apps
@@ -6,6 +8,9 @@ from django.contrib.admin import apps as admin_apps
 class OpenvoltEventsConfig(AppConfig):
     name = "openvolt_events"
     default = True
+
+    def ready(self) -> None:
+        import_module("openvolt_events.checks")
 
 
 class AdminConfig(admin_apps.AdminConfig):

@@ -25,9 +25,8 @@ from deliveries.letters.handling import LONGEST_OUTCOME, page_for, who, write_to
 from deliveries.letters.reader import Reader
 from deliveries.models import Case
 from openvolt_events.actors import actor
-from openvolt_events.recipients import PRIVATE
+from openvolt_events.recipients import PRIVATE, browsers_reader, known, say
 from subscriptions.links import BrokenLink, ExpiredLink, case_and_person
-from subscriptions.models import Recipient
 
 Act = Callable[[Case, Person, QueryDict, datetime], bool]
 
@@ -51,28 +50,31 @@ class CasePage(View):
         """Only for somebody who is still told; otherwise say what is wrong with the link."""
         try:
             case_id, person_id = case_and_person(token)
-        except ExpiredLink:
-            return render(request, "cases/expired.html", status=HTTPStatus.GONE)
+        except ExpiredLink as link:
+            reader = likely_reader(request, link.person_id)
+            return say(request, "cases/expired.html", reader, status=HTTPStatus.GONE)
         except BrokenLink:
-            return render(request, "recipients/broken.html", status=HTTPStatus.NOT_FOUND)
+            return say(
+                request, "recipients/broken.html", browsers_reader(request), status=HTTPStatus.NOT_FOUND
+            )
         case = existing(case_id)
         person = person_with(case, person_id) if case else None
         if case is None or person is None:
-            return nothing_to_handle(request, person_id)
+            # A test has no case, and what is older than the retention has none any more.
+            return say(request, "cases/forgotten.html", likely_reader(request, person_id))
         return act(request, case, person)
+
+
+def likely_reader(request: HttpRequest, id: UUID) -> Reader:
+    """The recipient with this id, if there is one."""
+    recipient = known(id)
+    return Reader(recipient.timezone, recipient.language) if recipient else browsers_reader(request)
 
 
 def existing(case_id: UUID) -> Case | None:
     """With all that its page says; not one whose event was forgotten."""
     case = Case.objects.select_related("application", "event").filter(pk=case_id).first()
     return None if case and case.event_id and case.event is None else case
-
-
-def nothing_to_handle(request: HttpRequest, person_id: UUID) -> HttpResponse:
-    """A test has no case, and what is older than the retention has none any more."""
-    language = Recipient.objects.filter(pk=person_id).values_list("language", flat=True).first() or "en"
-    with Reader(language=language).language_on():
-        return render(request, "cases/forgotten.html", {"language": language})
 
 
 def change(request: HttpRequest, case: Case, person: Person) -> HttpResponse:

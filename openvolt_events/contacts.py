@@ -1,7 +1,11 @@
-"""The page behind the link in a weekly summary: the contact ends it, without an account, and may get it again."""
+"""The pages behind links in emails to an application's contacts: how they read, and whether they want summaries.
+
+Without an account, and each for the one contact whom its token names. Opening a page changes nothing; its button does.
+"""
 
 from typing import Any
 
+from django import forms
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -10,14 +14,16 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import View
 
 from accounts.models import Application
+from deliveries.letters.reader import Reader
 from deliveries.summaries import end_summary, send_summary_again
-from openvolt_events.recipients import PRIVATE
+from openvolt_events.preferences import reading_fields
+from openvolt_events.recipients import PRIVATE, browsers_reader, say
 from subscriptions.links import BrokenLink, application_and_contact, contact_id
 
 
 @method_decorator(csrf_exempt, name="dispatch")  # for the same reasons as the recipients' pages
-class SummaryPage(View):
-    """For the one contact whom its token names. Opening it changes nothing."""
+class ContactPage(View):
+    purpose: str  # of the link
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         response = super().dispatch(request, *args, **kwargs)
@@ -25,34 +31,82 @@ class SummaryPage(View):
             response.headers[header] = value
         return response
 
+    def page(self, request: HttpRequest, application: Application, email: str) -> HttpResponse:
+        raise NotImplementedError
+
+    def change(self, request: HttpRequest, application: Application, email: str) -> HttpResponse:
+        raise NotImplementedError
+
     def get(self, request: HttpRequest, token: str) -> HttpResponse:
-        return self.answer(request, token, act=None)
+        return self.answer(request, token, self.page)
 
     def post(self, request: HttpRequest, token: str) -> HttpResponse:
-        """What mail programs post (RFC 8058) ends it."""
-        return self.answer(request, token, send_summary_again if "again" in request.POST else end_summary)
+        return self.answer(request, token, self.change)
 
     def answer(self, request: HttpRequest, token: str, act: Any) -> HttpResponse:
+        """Only for somebody who is still a contact, in their language; otherwise say what is wrong with the link."""
         try:
-            application, email = contact_of(token)
+            application, email = contact_of(self.purpose, token)
         except BrokenLink:
-            return render(request, "recipients/broken.html", status=404)
+            return say(request, "recipients/broken.html", browsers_reader(request), status=404)
         if application is None:
-            return render(request, "recipients/nothing_to_do.html")
-        if act is not None:
-            act(application.id, email)
-            application.refresh_from_db()
+            return say(request, "recipients/nothing_to_do.html", browsers_reader(request))
+        with Reader(*application.reads(email)).language_on():
+            return act(request, application, email)
+
+
+class SummaryPage(ContactPage):
+    """What mail programs post (RFC 8058) ends the weekly summary; a button gets it again."""
+
+    purpose = "summary"
+
+    def page(self, request: HttpRequest, application: Application, email: str) -> HttpResponse:
         ended = email not in application.summary_contacts
-        return render(
-            request,
-            "contacts/summary.html",
-            {"application": application, "email": email, "ended": ended},
-        )
+        return show(request, "contacts/summary.html", application, email, ended=ended)
+
+    def change(self, request: HttpRequest, application: Application, email: str) -> HttpResponse:
+        act = send_summary_again if "again" in request.POST else end_summary
+        act(application.id, email)
+        application.refresh_from_db()
+        return self.page(request, application, email)
 
 
-def contact_of(token: str) -> tuple[Application | None, str]:
+class ReadingForm(forms.Form):
+    timezone, language = reading_fields()
+
+
+class ReadingPage(ContactPage):
+    """In which language, and which time zone, the contact is told."""
+
+    purpose = "reading"
+
+    def page(self, request: HttpRequest, application: Application, email: str) -> HttpResponse:
+        return show(request, "contacts/reading.html", application, email, form=form_of(application, email))
+
+    def change(self, request: HttpRequest, application: Application, email: str) -> HttpResponse:
+        form = ReadingForm(request.POST)
+        if not form.is_valid():
+            return show(request, "contacts/reading.html", application, email, status=422, form=form)
+        application.let_read(email, **form.cleaned_data)
+        with Reader(*application.reads(email)).language_on():  # it may be another one now
+            form = form_of(application, email)
+            return show(request, "contacts/reading.html", application, email, form=form, saved=True)
+
+
+def form_of(application: Application, email: str) -> ReadingForm:
+    timezone, language = application.reads(email)
+    return ReadingForm(initial={"timezone": timezone, "language": language})
+
+
+def show(
+    request: HttpRequest, template: str, application: Application, email: str, status: int = 200, **more: Any
+) -> HttpResponse:
+    return render(request, template, {"application": application, "email": email, **more}, status=status)
+
+
+def contact_of(purpose: str, token: str) -> tuple[Application | None, str]:
     """The application, and the contact's address; no application if the address is none of its contacts any more."""
-    id, contact = application_and_contact(token)
+    id, contact = application_and_contact(purpose, token)
     application = Application.objects.filter(pk=id).first()
     for email in application.contacts if application else ():
         if contact_id(id, email) == contact:

@@ -49,6 +49,20 @@ def forget_request_id(**_: object) -> None:
     unbind_contextvars("request_id")
 
 
+class HeadMiddleware:
+    """Answers HEAD with the headers that GET has, and no body: the web server warns of one."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if request.method == "HEAD" and not response.streaming:
+            response.headers.setdefault("Content-Length", str(len(response.content)))
+            response.content = b""
+        return response
+
+
 class ContentSecurityPolicyMiddleware:
     """The policy, for every answer that has none of its own (admin_emails.py)."""
 

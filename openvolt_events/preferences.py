@@ -36,7 +36,7 @@ CONTINENTS = frozenset(
 )
 FIELDS = ("types", "frequency", "digest_hour", "notes", "quiet_from", "quiet_until", "timezone", "language")
 
-NOT_OF_A_FALLBACK = ("frequency", "digest_hour", "notes")  # which is told of each webhook by itself
+NOT_OF_A_FALLBACK = ("frequency", "digest_hour")  # which is told of each webhook by itself
 
 
 def zones() -> Iterator[tuple[str, str | list[tuple[str, str]]]]:
@@ -54,6 +54,11 @@ def clock() -> forms.TimeInput:
     return forms.TimeInput(attrs={"type": "time"}, format="%H:%M")
 
 
+def reading_fields() -> tuple[forms.ChoiceField, forms.ChoiceField]:
+    """For the time zone and the language."""
+    return forms.ChoiceField(choices=ZONES), forms.ChoiceField(choices=list(LANGUAGES.items()))
+
+
 class PreferencesForm(forms.Form):
     """`types` come out empty when all of the subscription's are chosen, so that later ones are wanted, too."""
 
@@ -68,8 +73,7 @@ class PreferencesForm(forms.Form):
     )
     quiet_from = forms.TimeField(required=False, widget=clock())
     quiet_until = forms.TimeField(required=False, widget=clock())
-    timezone = forms.ChoiceField(choices=ZONES)
-    language = forms.ChoiceField(choices=list(LANGUAGES.items()))
+    timezone, language = reading_fields()
 
     def __init__(self, subscription: Subscription, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -20,6 +20,7 @@ from django.views.generic import View
 from deliveries.channels.wording import sentences
 from deliveries.letters.reader import LANGUAGES, Reader
 from deliveries.lifecycle import choose, confirm_recipient, unsubscribe_recipient
+from deliveries.suppressing import decline
 from openvolt_events.preferences import PreferencesForm
 from subscriptions.links import (
     BrokenLink,
@@ -38,6 +39,7 @@ PRIVATE = {
     "referrer-policy": "no-referrer",  # the address of the page is the key to it
     "x-robots-tag": "noindex, nofollow",
 }
+UNCHOSEN = Recipient._meta.get_field("language").default
 
 
 # No CSRF token: the signed token in the address is the authority, no cookie is. Mail programs that unsubscribe
@@ -72,14 +74,14 @@ class RecipientPage(View):
         """Only for a recipient who is still one, in their language; otherwise say what is wrong with the link."""
         try:
             recipient = known(self.recipient_id(token))
-        except ExpiredLink:
+        except ExpiredLink:  # of somebody who has not chosen a language yet
             return say(request, "recipients/expired.html", browsers_reader(request), status=410)
         except BrokenLink:
             return say(request, "recipients/broken.html", browsers_reader(request), status=404)
+        reader = reader_of(recipient) if recipient and has_a_language(recipient) else browsers_reader(request)
         if recipient is None or is_gone(recipient):
-            reader = reader_of(recipient) if recipient else browsers_reader(request)
             return say(request, "recipients/nothing_to_do.html", reader)
-        with reader_of(recipient).language_on():
+        with reader.language_on():
             return act(request, recipient)
 
 
@@ -91,6 +93,8 @@ class ConfirmPage(RecipientPage):
         return show(request, "recipients/confirm.html", recipient)
 
     def change(self, request: HttpRequest, recipient: Recipient) -> HttpResponse:
+        if not has_a_language(recipient):
+            Recipient.objects.filter(pk=recipient.pk).update(language=browsers_reader(request).language)
         confirm_recipient(recipient, timezone.now())
         suppressed = recipient.status == Recipient.Status.SUPPRESSED
         return show(request, "recipients/confirm.html", recipient, status=409 if suppressed else 200)
@@ -123,7 +127,9 @@ class UnsubscribePage(RecipientPage):
         return show(request, "recipients/unsubscribe.html", recipient)
 
     def change(self, request: HttpRequest, recipient: Recipient) -> HttpResponse:
-        if recipient.status != Recipient.Status.SUPPRESSED:
+        if recipient.status == Recipient.Status.UNCONFIRMED:
+            decline(recipient, timezone.now())
+        elif recipient.status != Recipient.Status.SUPPRESSED:
             unsubscribe_recipient(recipient, timezone.now())
         return show(request, "recipients/unsubscribe.html", recipient)
 
@@ -136,12 +142,17 @@ def is_gone(recipient: Recipient) -> bool:
     return recipient.removed_at is not None or recipient.subscription.deleted_at is not None
 
 
+def has_a_language(recipient: Recipient) -> bool:
+    """Nobody can have chosen one before confirming: until then it is that of the browser."""
+    return recipient.confirmed_at is not None or recipient.language != UNCHOSEN
+
+
 def reader_of(recipient: Recipient) -> Reader:
     return Reader(recipient.timezone, recipient.language)
 
 
 def browsers_reader(request: HttpRequest) -> Reader:
-    """Where no recipient is known: who reads the first language that the browser asks for and that we speak."""
+    """Where nobody has chosen: who reads the first language that the browser asks for and that we speak."""
     asked = parse_accept_lang_header(request.headers.get("accept-language", ""))
     spoken = (language.partition("-")[0] for language, quality in asked if quality > 0)
     return Reader(language=next((language for language in spoken if language in LANGUAGES), "en"))

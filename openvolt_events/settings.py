@@ -7,6 +7,7 @@ A wrong value raises `ImproperlyConfigured` with the variable's name, its value 
 import os
 import re
 import ssl
+from base64 import b64decode
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -15,7 +16,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import dj_database_url
 import structlog
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.fernet import Fernet, MultiFernet
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from django.core.exceptions import ImproperlyConfigured
 
 from openvolt_events import __version__
@@ -48,6 +51,15 @@ def env_number(name: str, default: float, minimum: float, maximum: float) -> flo
     return number
 
 
+def env_whole_number(name: str, default: int, minimum: int, maximum: int) -> int:
+    number = env_number(name, default, minimum, maximum)
+    if not number.is_integer():
+        raise ImproperlyConfigured(
+            f"{name} is {env(name)!r}; set it to a whole number from {minimum} to {maximum}."
+        )
+    return int(number)
+
+
 def env_list(name: str, default: str = "") -> list[str]:
     return [item.strip() for item in env(name, default).split(",") if item.strip()]
 
@@ -66,12 +78,14 @@ def env_choice(name: str, default: str, choices: set[str]) -> str:
     return value
 
 
-def is_web_address(url: str) -> bool:
+def is_origin(url: str) -> bool:
+    """Whether it is a scheme and a host, perhaps a port, and nothing more."""
     try:
         parts = urlsplit(url)
-    except ValueError:  # half a pair of brackets
+        parts.port  # noqa: B018  # raises if it is none
+    except ValueError:  # half a pair of brackets, too
         return False
-    return parts.scheme in {"http", "https"} and bool(parts.hostname)
+    return bool(parts.hostname and re.fullmatch(r"https?://[^\s/?#@\\]+", url))
 
 
 # Essentials
@@ -93,9 +107,9 @@ except ValueError:
 API_KEY_MODE = env_choice("API_KEY_MODE", "live", {"live", "test"})
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 PUBLIC_URL = env("PUBLIC_URL", "http://localhost:8000").rstrip("/")
-if not is_web_address(PUBLIC_URL):
+if not is_origin(PUBLIC_URL):
     raise ImproperlyConfigured(
-        f"PUBLIC_URL is {PUBLIC_URL!r}; set it to an address like https://events.example."
+        f"PUBLIC_URL is {PUBLIC_URL!r}; set it to scheme and host, without a path, like https://events.example."
     )
 
 # Database: PostgreSQL is the only engine
@@ -160,6 +174,7 @@ MIDDLEWARE = [
     "openvolt_events.middleware.RequestIdMiddleware",  # outermost: every answer and every log line has the id
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "openvolt_events.middleware.HeadMiddleware",
     "openvolt_events.middleware.ContentSecurityPolicyMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -323,6 +338,7 @@ except ValueError:  # urlsplit: a port that is no number
         "EMAIL_URL has a port that is no number; set it like smtp://host:587."
     ) from None
 EMAIL_TIMEOUT = 30
+EMAIL_ANSWER_TIMEOUT = 60  # from then on, when the email is sent and the server is to say that it has it
 
 
 WEBHOOK_PROVIDERS = {*ANYMAIL_TOKENS, "amazon_ses"}
@@ -332,6 +348,14 @@ WEBHOOK_SIGNING_KEYS = {
     "sendgrid": "SENDGRID_TRACKING_WEBHOOK_VERIFICATION_KEY",
 }
 SIGNED_ALWAYS = {"mailersend", "mailgun"}  # Anymail takes nothing of theirs without a key
+
+
+def is_public_key(key: str) -> bool:
+    try:
+        load_der_public_key(b64decode(key, validate=True))
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def email_webhook_settings(
@@ -361,6 +385,14 @@ def email_webhook_settings(
         raise ImproperlyConfigured(
             f"EMAIL_WEBHOOK_SIGNING_KEY is not set; webhooks of {min(unsigned)} are taken with its signing key alone."
         )
+    if "sendgrid" in providers and key and not is_public_key(key):
+        raise ImproperlyConfigured(
+            "EMAIL_WEBHOOK_SIGNING_KEY can't be read; set it to the verification key as SendGrid shows it."
+        )
+    if not re.fullmatch(r"[!-~]*", key):
+        raise ImproperlyConfigured(
+            "EMAIL_WEBHOOK_SIGNING_KEY can't be read; set it to the signing key as the provider shows it."
+        )
     keys = {WEBHOOK_SIGNING_KEYS[name]: key for name in providers if key and name in WEBHOOK_SIGNING_KEYS}
     return providers, {"WEBHOOK_SECRET": pairs, **keys}
 
@@ -378,7 +410,7 @@ DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", "Openvolt Events <events@openvolt
 
 # Jobs: django-q2 wakes the drains; PostgreSQL is the queue and the clock (docs/architecture.md)
 
-WORKERS = int(env_number("WORKERS", 2, 1, 64))
+WORKERS = env_whole_number("WORKERS", 2, 1, 64)
 DRAINS = {"webhook": WORKERS, "email": WORKERS}
 
 
@@ -412,9 +444,8 @@ except ValueError:  # of urlsplit and int, too
         "Q_BROKER_URL can't be read; set it like redis://:password@host:6379/0, "
         "or unset it to keep the queue in PostgreSQL."
     ) from None
-LONGEST_TASK = 120 + int(
-    WEBHOOK_TIMEOUT.total_seconds()
-)  # a drain, its last attempt, a database that was away
+# A drain, its last attempt, a database that was away; of emails the last notice before it, too
+LONGEST_TASK = 120 + int(WEBHOOK_TIMEOUT.total_seconds()) + 2 * EMAIL_ANSWER_TIMEOUT
 Q_CLUSTER: dict[str, Any] = {
     "name": "openvolt",
     **Q_BROKER,
@@ -433,7 +464,7 @@ Q_CLUSTER: dict[str, Any] = {
 
 # Growth: events and what belongs to them are forgotten after so long (deliveries/retention.py)
 
-RETENTION_DAYS = int(env_number("RETENTION_DAYS", 90, 1, 36_500))
+RETENTION_DAYS = env_whole_number("RETENTION_DAYS", 90, 1, 36_500)
 
 # After how many hours people are told again of what nobody handles, weekends apart (deliveries/reminding.py); 0: never
 
@@ -443,19 +474,22 @@ HANDLING_REMINDER = timedelta(hours=env_number("HANDLING_REMINDER_HOURS", 24, 0,
 
 MAX_PAYLOAD_BYTES = 1024 * 1024
 MAX_PAYLOAD_DEPTH = 100
-MAX_BODY_BYTES = 32 * 1024 * 1024
+MAX_BODY_BYTES = 6 * MAX_PAYLOAD_BYTES + 64 * 1024  # a payload all in \uXXXX, and what is around it
+MAX_BATCH_BYTES = 32 * 1024 * 1024
+MAX_BODY_VALUES = 1_000_000  # to read so many takes a second; a payload has no room for more
 MAX_BATCH_EVENTS = 1000
 MAX_SUBSCRIPTIONS = 100
 MAX_RECIPIENTS = 50
 MAX_HEADERS = 20
+MAX_SECRETS = 5  # of a subscription at a time: each adds a signature to every webhook
 MAX_API_KEYS = 20
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
 # Requests in ten seconds (accounts/throttling.py), all web servers together
 
-RATE_LIMIT_PLATFORM = int(env_number("RATE_LIMIT_PLATFORM", 20_000, 1, 1_000_000))
-RATE_LIMIT_APPLICATION = int(env_number("RATE_LIMIT_APPLICATION", 5_000, 1, 1_000_000))
-RATE_LIMIT_ADDRESS = int(env_number("RATE_LIMIT_ADDRESS", 200, 1, 1_000_000))
+RATE_LIMIT_PLATFORM = env_whole_number("RATE_LIMIT_PLATFORM", 20_000, 1, 1_000_000)
+RATE_LIMIT_APPLICATION = env_whole_number("RATE_LIMIT_APPLICATION", 5_000, 1, 1_000_000)
+RATE_LIMIT_ADDRESS = env_whole_number("RATE_LIMIT_ADDRESS", 200, 1, 1_000_000)
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["openvolt_events.api.authentication.ApiKeyAuthentication"],
@@ -530,6 +564,7 @@ SESSION_COOKIE_AGE = 12 * 60 * 60  # a working day
 CSRF_COOKIE_HTTPONLY = True  # forms carry the token
 if SECURE_HTTPS:  # a browser takes these names only from this host, by https, for every path
     SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
+LOGIN_REDIRECT_URL = "/admin/"
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
@@ -538,8 +573,9 @@ AXES_VERBOSE = False  # nothing to say at each start
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]  # docs/decisions/0013
+AXES_HANDLER = "openvolt_events.signing_in.AddressesToo"
 AXES_RESET_ON_SUCCESS = True
-AXES_CLIENT_IP_CALLABLE = "openvolt_events.actors.known_address"
+AXES_CLIENT_IP_CALLABLE = "openvolt_events.signing_in.origin"
 AXES_LOCKOUT_TEMPLATE = "admin/locked_out.html"
 AXES_DISABLE_ACCESS_LOG = (
     True  # of successes, kept for ever; failures are kept until they don't count any more
@@ -596,6 +632,8 @@ LOGGING = {
         "django-q": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},  # each 4xx is the caller's, and has said so
         "django.security.DisallowedHost": {"level": "CRITICAL"},  # a 400, too, with a traceback for each
+        "django.security.DisallowedModelAdminLookup": {"level": "CRITICAL"},  # so is this
+        "django.security.DisallowedModelAdminToField": {"level": "CRITICAL"},
         "urllib3": {"level": "ERROR"},  # warns about receivers' malformed answers, with whole URLs
     },
 }

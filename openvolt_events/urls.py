@@ -7,7 +7,7 @@ from django.views.generic import RedirectView, TemplateView
 
 from openvolt_events.api.health import healthz, readyz
 from openvolt_events.cases import CasePage
-from openvolt_events.contacts import SummaryPage
+from openvolt_events.contacts import ReadingPage, SummaryPage
 from openvolt_events.mail_webhooks import mail_webhook
 from openvolt_events.metrics import metrics
 
@@ -20,6 +20,7 @@ urlpatterns = [
     path("cases/<token>", CasePage.as_view(), name="case"),
     path("recipients/", include("openvolt_events.recipients")),
     path("contacts/summary/<token>", SummaryPage.as_view(), name="end-summary"),
+    path("contacts/reading/<token>", ReadingPage.as_view(), name="contact-reading"),
     path("favicon.ico", RedirectView.as_view(url=static("favicon.svg"))),
     path("admin/", admin.site.urls),
     path("healthz", healthz),

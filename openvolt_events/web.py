@@ -5,6 +5,7 @@ and then would stop the service. Here the loop that accepts also gathers, within
 refused before the application sees it is a problem document, too.
 """
 
+import gc
 import json
 import re
 import selectors
@@ -14,11 +15,14 @@ from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any
+from uuid import uuid4
 
 from django.conf import settings
 from gunicorn import http
 from gunicorn.http import errors
 from gunicorn.workers.gthread import TConn, ThreadWorker
+
+from openvolt_events.middleware import CONTENT_SECURITY_POLICY
 
 HEAD_SECONDS = 15
 BODY_SECONDS = 120
@@ -29,6 +33,7 @@ SMALL_BYTES = 64 * 1024  # such a request is taken however much else is being ga
 GATHERED_BYTES = 96 * 1024 * 1024  # at one time, in one process
 SEND_BUFFER_BYTES = 1024 * 1024
 PIECE_BYTES = 256 * 1024
+GRACE_SECONDS = 1  # for who is new, also when there is no room for more connections
 
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
 TRANSFER_ENCODING = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
@@ -62,9 +67,13 @@ class Connection(TConn):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self.data_ready = True
         self.arrived = bytearray()
+        self.await_head()
+
+    def await_head(self) -> None:
         self.head_bytes = 0  # until the head has come
         self.body_bytes: int | None = 0  # None: what follows the head is not waited for
-        self.deadline = time.monotonic() + HEAD_SECONDS
+        self.waited_for_since = time.monotonic()
+        self.deadline = self.waited_for_since + HEAD_SECONDS
 
     def take(self) -> bool:
         """Take what has come. Whether there is nothing more to wait for."""
@@ -95,7 +104,7 @@ class Connection(TConn):
         found = CONTENT_LENGTH.search(head)
         length = int(found[1][:16]) if found else 0  # Python reads no number of more than 4300 digits
         # What is too large, the application refuses without having read it.
-        awaited = length <= settings.MAX_BODY_BYTES and not TRANSFER_ENCODING.search(head)
+        awaited = length <= settings.MAX_BATCH_BYTES and not TRANSFER_ENCODING.search(head)
         self.body_bytes = length if awaited else None
         self.deadline = time.monotonic() + BODY_SECONDS
         if self.body_bytes and len(self.arrived) == self.head_bytes and EXPECT.search(head):
@@ -121,8 +130,7 @@ class Connection(TConn):
     def start_again(self) -> None:
         """With the next request, of which some may have come already."""
         self.arrived += self.parser.unreader.take_buffered() if self.parser else b""
-        self.head_bytes, self.body_bytes = 0, 0
-        self.deadline = time.monotonic() + HEAD_SECONDS
+        self.await_head()
 
 
 class Worker(ThreadWorker):
@@ -131,6 +139,10 @@ class Worker(ThreadWorker):
         self.gathering: set[Connection] = set()
         self.answering: set[Connection] = set()
         self.lingering: set[Connection] = set()
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        gc.freeze()  # what stays for good: a body with many values would have it looked through again and again
 
     def accept(self, listener: socket.socket) -> None:
         try:
@@ -183,6 +195,8 @@ class Worker(ThreadWorker):
             self.gather(conn)
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
+        if req.version >= (1, 1) and not any(name == "HOST" for name, _ in req.headers):
+            raise errors.InvalidHeader("HOST")  # RFC 9112, 3.2
         if conn.body_bytes is None:  # the rest of it is not read: where the next request begins is not known
             req.force_close()
         return bool(super().handle_request(req, conn))
@@ -192,6 +206,7 @@ class Worker(ThreadWorker):
         if future.cancelled() or future.exception() or not future.result():
             self.linger(conn)
         else:
+            conn.await_head()
             super().finish_request(conn, future)
 
     def refuse(self, conn: Connection, status: HTTPStatus, detail: str) -> None:
@@ -245,12 +260,30 @@ class Worker(ThreadWorker):
             with suppress(OSError):
                 conn.sock.shutdown(socket.SHUT_RDWR)  # its thread finds that nobody is there
 
+        while self.nr_conns >= self.worker_connections and (one := self.longest_waited_for()):
+            self.drop(one)  # who opens connections and doesn't go on would keep all others out
+
+    def longest_waited_for(self) -> Connection | None:
+        """Of those who are not new; one whose head has come only if there is no other."""
+        since = time.monotonic() - GRACE_SECONDS
+        waited_for = [
+            conn for conn in (*self.keepalived_conns, *self.gathering) if conn.waited_for_since < since
+        ]
+        return min(waited_for, key=lambda conn: (conn.head_bytes > 0, conn.waited_for_since), default=None)
+
+    def drop(self, conn: Connection) -> None:
+        if conn in self.gathering:
+            self.stop_gathering(conn)
+        else:
+            self.poller.unregister(conn.sock)
+            self.keepalived_conns.remove(conn)
+        self.forget(conn)
+
     def give_up(self, conn: Connection) -> None:
         if conn.arrived:
             self.refuse(conn, HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time.")
         else:
-            self.stop_gathering(conn)
-            self.forget(conn)
+            self.drop(conn)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         status, detail = explained(type(exc))
@@ -284,6 +317,9 @@ def refusal(status: HTTPStatus, detail: str) -> bytes:
         "Content-Type: application/problem+json",
         f"Content-Length: {len(body)}",
         "Cache-Control: no-store",
+        f"Content-Security-Policy: {CONTENT_SECURITY_POLICY}",
+        "X-Content-Type-Options: nosniff",
+        f"X-Request-Id: {uuid4()}",
         "Connection: close",
     ]
     return "\r\n".join([*head, "", ""]).encode() + body

@@ -25,12 +25,16 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 LOOKUP_PATIENCE = timedelta(seconds=3)
 MOST_LOOKUPS = 64  # at a time; a resolver that hangs keeps its thread
 
-# Where protocols other than HTTP are at home, whose servers might take a webhook for commands (Fetch, "port blocking").
+# Where protocols other than HTTP are at home, whose servers might take a webhook for commands (Fetch, "port blocking"),
+# and where databases, caches, brokers and machines are run, which somebody left open to the internet by mistake.
 PORTS_OF_OTHERS = frozenset(
-    [1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110,
-     111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532,
-     540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061,
-     6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080]
+    [1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109,
+     110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 445, 465, 512, 513, 514, 515, 526,
+     530, 531, 532, 540, 548, 554, 556, 563, 587, 593, 601, 636, 873, 989, 990, 993, 995, 1433, 1434, 1521, 1719,
+     1720, 1723, 1883, 2049, 2181, 2222, 2375, 2376, 2379, 2380, 3260, 3268, 3269, 3306, 3389, 3659, 4045, 4190,
+     4222, 4369, 5060, 5061, 5432, 5433, 5671, 5672, 5900, 5984, 5985, 5986, 6000, 6379, 6380, 6432, 6443, 6566,
+     6665, 6666, 6667, 6668, 6669, 6679, 6697, 7199, 8086, 8500, 8883, 9042, 9092, 9093, 9100, 9160, 9200, 9300,
+     10080, 10250, 10255, 11211, 15672, 25672, 26257, 26379, 27017, 27018, 27019, 28015, 33060, 61613, 61616]
 )  # fmt: skip
 
 LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
@@ -89,9 +93,11 @@ def check_url(url: str) -> None:
     """
     parts = parse(url)
     host, scheme = str(parts.host), str(parts.scheme)
+    port = parts.port or DEFAULT_PORTS[scheme]
     try:
-        allowed_addresses(scheme, host, parts.port or DEFAULT_PORTS[scheme], LOOKUP_PATIENCE)
+        allowed_addresses(scheme, host, port, LOOKUP_PATIENCE)
     except OSError:
+        check_port(port)
         if scheme == "http":
             raise AddressRefused(
                 f"The name {host!r} can't be looked up now, and plain http needs that; use https."
@@ -120,10 +126,14 @@ def check_address(scheme: str, host: str, port: int, address: Address) -> None:
         )
     if is_in_allowed_networks(address):
         return
-    if port in PORTS_OF_OTHERS:
-        raise AddressRefused(f"Port {port} is kept for another protocol than HTTP; use 443 or another port.")
+    check_port(port)
     if scheme == "http":
         raise AddressRefused(f"Plain http is not allowed to the host {host!r}; use https.")
+
+
+def check_port(port: int) -> None:
+    if port in PORTS_OF_OTHERS:
+        raise AddressRefused(f"Port {port} is kept for another protocol than HTTP; use 443 or another port.")
 
 
 def is_allowed(address: Address) -> bool:

@@ -25,6 +25,12 @@ from accounts.admin_lists import ChosenFilter, CreatedFilter
 from accounts.admin_pages import ReadOnlyAdmin, ReadOnlyInline
 from subscriptions.models import Channel, Recipient, SigningSecret, Subscription
 
+LONGEST_ERROR = 120
+
+
+def short(text: str) -> str:
+    return Truncator(plain(text)).chars(LONGEST_ERROR)
+
 
 class FailingFilter(admin.SimpleListFilter):
     title = "health"
@@ -81,10 +87,12 @@ class SubscriptionAdmin(ReadOnlyAdmin):
     list_display = (
         "name",
         "condition",
-        "channel",
         column("application", link),
-        column("event_types", lines),
         column("failing_since", moment),
+        column("disable_at", moment, "to be disabled"),
+        column("last_error", short),
+        "channel",
+        column("event_types", lines),
         column("created_at", moment, "created"),
     )
     list_select_related = ("application",)
@@ -99,14 +107,18 @@ class SubscriptionAdmin(ReadOnlyAdmin):
         column("id", identity),
         column("application", link),
         "condition",
-        "status_reason",
+        column("status_reason", plain),
         column("failing_since", moment),
+        column("failure_count", plain, "failed attempts"),
+        column("last_failed_at", moment, "last failed"),
+        column("last_error", plain),
+        column("disable_at", moment, "to be disabled"),
         column("cooling_until", moment),
         "channel",
         "url",
         column("event_types", lines),
         column("filter", json_document),
-        "description",
+        column("description", plain),
         column("metadata", json_document),
         "header_names",
         column("retry_schedule", lines, "own retry schedule, in seconds"),

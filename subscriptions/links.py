@@ -15,7 +15,11 @@ class BrokenLink(Exception):
 
 
 class ExpiredLink(Exception):
-    """The token was good once."""
+    """The token was good once, for the one with this id."""
+
+    def __init__(self, person_id: UUID) -> None:
+        super().__init__(person_id)
+        self.person_id = person_id
 
 
 def confirm_signer() -> TimestampSigner:
@@ -59,20 +63,29 @@ def contact_id(case_id: UUID, email: str) -> UUID:
     return uuid5(case_id, email.lower())
 
 
-def summary_signer() -> Signer:
-    return Signer(salt="contacts.summary", sep=".")
+def contact_signer(purpose: str) -> Signer:
+    return Signer(salt=f"contacts.{purpose}", sep=".")
 
 
 def summary_link(application_id: UUID, email: str) -> str:
     """Where a contact of the application ends the weekly summary. It works for ever, as unsubscribing does."""
-    token = summary_signer().sign(application_id.hex + contact_id(application_id, email).hex)
-    return f"{settings.PUBLIC_URL}/contacts/summary/{token}"
+    return contact_link("summary", application_id, email)
 
 
-def application_and_contact(token: str) -> tuple[UUID, UUID]:
-    """Of which application, and which of its contacts, a summary's link is. Raises BrokenLink."""
+def reading_link(application_id: UUID, email: str) -> str:
+    """Where a contact of the application chooses the language and the time zone of emails. It works for ever, too."""
+    return contact_link("reading", application_id, email)
+
+
+def contact_link(purpose: str, application_id: UUID, email: str) -> str:
+    token = contact_signer(purpose).sign(application_id.hex + contact_id(application_id, email).hex)
+    return f"{settings.PUBLIC_URL}/contacts/{purpose}/{token}"
+
+
+def application_and_contact(purpose: str, token: str) -> tuple[UUID, UUID]:
+    """Of which application, and which of its contacts, a link for this purpose is. Raises BrokenLink."""
     try:
-        ids = summary_signer().unsign(token)
+        ids = contact_signer(purpose).unsign(token)
         return UUID(hex=ids[:32]), UUID(hex=ids[32:])
     except (BadSignature, ValueError):
         raise BrokenLink from None
@@ -87,7 +100,7 @@ def recipient_to_confirm(token: str) -> UUID:
     try:
         return UUID(hex=confirm_signer().unsign(token, max_age=CONFIRM_WITHIN))
     except SignatureExpired:
-        raise ExpiredLink from None
+        raise ExpiredLink(UUID(hex=confirm_signer().unsign(token))) from None
     except (BadSignature, ValueError):
         raise BrokenLink from None
 
@@ -108,7 +121,7 @@ def case_and_person(token: str) -> tuple[UUID, UUID]:
         ids = case_signer().unsign(token, max_age=HANDLE_WITHIN)
         return UUID(hex=ids[:32]), UUID(hex=ids[32:])
     except SignatureExpired:
-        raise ExpiredLink from None
+        raise ExpiredLink(UUID(hex=case_signer().unsign(token)[32:])) from None
     except (BadSignature, ValueError):
         raise BrokenLink from None
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
@@ -15,7 +16,9 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.functional import cached_property
 
+from accounts.email_addresses import same_for_all, spellings
 from accounts.ids import uuid7
+from accounts.limits import LimitReached
 from accounts.models import Application
 from events.payloads import Payload
 from events.pointers import LONGEST_POINTER
@@ -92,6 +95,11 @@ class Subscription(models.Model):
     )
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.ACTIVE)
     status_reason = models.CharField(max_length=500, blank=True)
+    moving = models.BooleanField(
+        default=False,
+        editable=False,
+        help_text="Its deliveries are being held, released or cancelled, as its state says, some at a time.",
+    )
     failing_since = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="The first failed attempt since the last success."
     )
@@ -167,6 +175,7 @@ class Subscription(models.Model):
                 name="subscription_cooling",
                 condition=models.Q(cooling_until__isnull=False),
             ),
+            models.Index(fields=["id"], name="subscription_moving", condition=models.Q(moving=True)),
             models.Index(
                 fields=["fallback_looked_until"],
                 name="subscription_late_fallback",
@@ -179,6 +188,9 @@ class Subscription(models.Model):
                 name="subscription_url_by_channel",
                 condition=models.Q(channel="email", url="")
                 | (models.Q(channel="webhook") & ~models.Q(url="")),
+            ),
+            models.CheckConstraint(
+                name="subscription_status", condition=models.Q(status__in=["active", "paused", "disabled"])
             ),
             models.CheckConstraint(
                 name="subscription_has_event_types", condition=models.Q(event_types__len__gt=0)
@@ -302,10 +314,19 @@ class SigningSecretQuerySet(models.QuerySet["SigningSecret"]):
         return self.filter(unexpired).order_by("-created_at", "-id")
 
     def rotate(self, subscription: Subscription, overlap: timedelta, now: datetime) -> str:
-        """A new secret beside the old ones, which sign on for `overlap`; returns the new one."""
-        self.valid(now).filter(subscription=subscription).filter(
-            models.Q(expires_at=None) | models.Q(expires_at__gt=now + overlap)
-        ).update(expires_at=now + overlap)
+        """A new secret beside the old ones, which sign on for `overlap`; returns the new one.
+
+        Raises LimitReached, inside the caller's transaction, when there would be too many that sign.
+        """
+        old = self.valid(now).filter(subscription=subscription)
+        old.filter(models.Q(expires_at=None) | models.Q(expires_at__gt=now + overlap)).update(
+            expires_at=now + overlap
+        )
+        if old.count() >= settings.MAX_SECRETS:
+            raise LimitReached(
+                f"{settings.MAX_SECRETS} secrets of the subscription sign already, which is the limit (MAX_SECRETS). "
+                "Wait until one ends, or rotate with overlap_seconds 0, which ends them all."
+            )
         return self.create(subscription=subscription, secret=new_secret(), created_at=now).secret
 
 
@@ -330,6 +351,23 @@ class RecipientQuerySet(models.QuerySet["Recipient"]):
     def with_a_rhythm(self) -> "RecipientQuerySet":
         """Those who don't want everything at once."""
         return self.exclude(frequency=Frequency.AT_ONCE, quiet_from=None)
+
+    def who_declined(self, application_id: UUID, emails: Iterable[str]) -> set[str]:
+        """Of these addresses, those that were asked by this application and wanted nothing, nor to be asked again."""
+        addresses = (
+            self.filter(
+                subscription__application=application_id,
+                status=Recipient.Status.UNSUBSCRIBED,
+                confirmed_at=None,
+            )
+            .annotate(address=Lower("email"))
+            .filter(address__in=spellings(emails))
+        )
+        return {same_for_all(email) for email in addresses.values_list("email", flat=True)}
+
+    def told(self) -> "RecipientQuerySet":
+        """Those whom emails are sent to, unless the subscription is paused or disabled."""
+        return self.filter(status=Recipient.Status.CONFIRMED, removed_at=None, subscription__deleted_at=None)
 
 
 class Recipient(models.Model):
@@ -375,6 +413,13 @@ class Recipient(models.Model):
         constraints = [
             models.UniqueConstraint("subscription", Lower("email"), name="recipient_once_a_subscription"),
             models.CheckConstraint(
+                name="recipient_status",
+                condition=models.Q(status__in=["unconfirmed", "confirmed", "unsubscribed", "suppressed"]),
+            ),
+            models.CheckConstraint(
+                name="recipient_frequency", condition=models.Q(frequency__in=["at_once", "hourly", "daily"])
+            ),
+            models.CheckConstraint(
                 name="recipient_digest_hour", condition=models.Q(digest_hour__range=(0, 23))
             ),
             models.CheckConstraint(
@@ -413,8 +458,8 @@ class SuppressionQuerySet(models.QuerySet["Suppression"]):
         return self.filter(lifted_at=None)
 
     def of(self, emails: Iterable[str]) -> set[str]:
-        """Of these addresses, in lower case, those that get nothing."""
-        asked = {email.lower() for email in emails}
+        """Of these addresses, as they are compared, those that get nothing."""
+        asked = {same_for_all(email) for email in emails}
         return set(self.standing().filter(email__in=asked).values_list("email", flat=True))
 
 
@@ -425,7 +470,7 @@ class Suppression(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    email = models.EmailField(max_length=254, unique=True, help_text="In lower case.")
+    email = models.EmailField(max_length=254, unique=True, help_text="As addresses are compared.")
     reason = models.CharField(max_length=500)
     source = models.CharField(max_length=50, help_text="Who said so.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -64,6 +64,15 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "contact_choices",
+                    models.JSONField(
+                        blank=True,
+                        default=dict,
+                        editable=False,
+                        help_text="How contacts read: the time zone and the language, by the address in lower case.",
+                    ),
+                ),
+                (
                     "summarized_until",
                     models.DateTimeField(
                         editable=False,
@@ -287,6 +296,19 @@ class Migration(migrations.Migration):
                     models.Index(fields=["at"], name="audit_by_time"),
                 ],
             },
+        ),
+        migrations.AddConstraint(
+            model_name="apikey",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("scopes__contained_by", ["read", "write"])), name="api_key_scopes"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="auditentry",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("actor_kind__in", ["staff", "api_key", "command", "person"])),
+                name="audit_actor_kind",
+            ),
         ),
         migrations.RunSQL(
             """

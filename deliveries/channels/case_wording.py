@@ -1,15 +1,15 @@
 """What is said of a case: on its page in the words of the letter that told of it, and in notes about it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.utils.translation import gettext as _
 
 from deliveries.cases import Person, handling_in
 from deliveries.channels import EmailTarget
-from deliveries.channels.wording import Wording, choices, own_letter, read, wording
+from deliveries.channels.wording import Wording, best_letter, choices, contact_choices, read, wording
 from deliveries.letters import Letter, Told, outages
-from deliveries.letters.general import general_letter
-from deliveries.letters.handling import Note, Writer
+from deliveries.letters.handling import Note, Writer, WriterOfSeveral
 from deliveries.letters.outages import Outage
 from deliveries.letters.reader import Reader
 from deliveries.letters.reading import isolated, name
@@ -20,8 +20,7 @@ ENDS: dict[str, outages.Writer] = {Notice.Kind.DISABLED: outages.disabled, Notic
 
 
 def reader_of(person: Person) -> Reader:
-    one = person.recipient
-    return Reader(one.timezone, one.language) if one else Reader()
+    return Reader(person.timezone, person.language)
 
 
 def case_letter(case: Case, reader: Reader) -> Letter:
@@ -31,7 +30,7 @@ def case_letter(case: Case, reader: Reader) -> Letter:
         return ENDS[case.kind](Outage(case.facts, application, str(case.subscription_id), reader))
     event = case.event
     told = Told(event.type, event.occurred_at, read(event.payload), application, reader)
-    return own_letter(told) or general_letter(told)
+    return best_letter(told)
 
 
 def note_wording(write: Writer, case: Case, person: Person, by: str) -> Wording:
@@ -42,10 +41,21 @@ def note_wording(write: Writer, case: Case, person: Person, by: str) -> Wording:
         return wording(write(note), reader, note_frame(case, person))
 
 
+def notes_wording(write: WriterOfSeveral, told: Sequence[tuple[Case, Person]]) -> Wording:
+    """Several cases, all of one application, each with the same reader as its link names them."""
+    reader = reader_of(told[0][1])
+    with reader.language_on():
+        notes = [
+            Note(case_letter(case, reader), case_link(case.id, person.id), "", handling_in(case), reader)
+            for case, person in told
+        ]
+        return wording(write(notes), reader, note_frame(*told[0]))
+
+
 def note_frame(case: Case, person: Person) -> dict[str, Any]:
     application = isolated(name(case.application.name))
     why = _("You get this because %(email)s was told of it by %(application)s, which uses Openvolt.")
     frame = {"application": application, "why": why % {"email": person.email, "application": application}}
     if person.recipient is None:
-        return frame
+        return frame | contact_choices(case.application, person.email)
     return frame | choices(EmailTarget(person.email, person.recipient.id, application))

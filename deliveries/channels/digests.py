@@ -7,9 +7,9 @@ from uuid import UUID
 import structlog
 
 from deliveries.channels import EmailTarget, Notification, Report
-from deliveries.channels.email import deliver, feedback_id, list_headers, message
+from deliveries.channels.email import deliver, feedback_id, list_headers, message, notification_message
 from deliveries.channels.mime import Email
-from deliveries.channels.wording import digest_wording, notification_wording
+from deliveries.channels.wording import digest_wording
 
 UNWRITTEN = "The email could not be written, for a fault of the service itself."
 
@@ -28,20 +28,18 @@ def send(notifications: Sequence[Notification], digest: UUID, target: EmailTarge
 def digest_message(
     notifications: Sequence[Notification], digest: UUID, target: EmailTarget, now: datetime
 ) -> Email:
-    """The email, with the notifications' exact bytes in one JSON array. One that is alone has its own letter."""
+    """The email, with the notifications' exact bytes in one JSON array. One that is alone has its own email."""
     first, *others = notifications
-    wording = digest_wording(notifications, digest, target) if others else notification_wording(first, target)
-    email = message(wording, target.email, digest, now)
+    if not others:
+        return notification_message(first, target, now, digest)
+    email = message(digest_wording(notifications, target), target.email, digest, now, target.reply_to)
     email.extra_headers |= list_headers(first.subscription_id, target)
     email.extra_headers |= {
         "Feedback-ID": feedback_id(first.subscription_id, "digest"),
         "openvolt-attempt": str(first.attempt),
         "openvolt-trigger": first.trigger,
     }
-    if others:
-        email.attach("notifications.json", as_array(notifications), "application/json")
-    else:
-        email.attach("notification.json", first.body(), "application/json")
+    email.attach("notifications.json", as_array(notifications), "application/json")
     return email
 
 

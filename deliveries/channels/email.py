@@ -46,55 +46,59 @@ def send(notification: Notification, target: EmailTarget, now: datetime) -> Repo
         )
 
 
-def send_letter(words: Callable[[], Wording], to: str, message_id: UUID, now: datetime) -> Report:
+def send_email(write: Callable[[], Email], id: UUID) -> Report:
     """Try once to send one person an email of the service's own. Never raises."""
-    return send_email(lambda: message(words(), to, message_id, now), message_id)
-
-
-def send_email(write: Callable[[], Email], message_id: UUID) -> Report:
-    """The same, of what is more than words."""
     try:
         return deliver(write())
     except Exception:
-        log.exception("email broke", notice=str(message_id))
+        log.exception("email broke", notice=str(id))
         return Report(
             succeeded=False, error="The email could not be written, for a fault of the service itself."
         )
 
 
-def notification_message(notification: Notification, target: EmailTarget, now: datetime) -> Email:
+def notification_message(
+    notification: Notification, target: EmailTarget, now: datetime, id: UUID | None = None
+) -> Email:
     """The email, with the notification's exact bytes as an attachment."""
     wording = drafts.wording(notification, target) or notification_wording(notification, target)
-    return complete(message(wording, target.email, notification.delivery_id, now), notification, target)
+    email = message(wording, target.email, id or notification.delivery_id, now, target.reply_to)
+    return complete(email, notification, target)
 
 
 def fallback_message(
-    notification: Notification, target: EmailTarget, missed: Missed, message_id: UUID, now: datetime
+    notification: Notification, target: EmailTarget, missed: Missed, id: UUID, now: datetime
 ) -> Email:
     """The email about what a webhook missed, with the notification that it would have got."""
     wording = fallback_wording(notification, target, missed)
-    return complete(message(wording, target.email, message_id, now), notification, target)
+    return complete(message(wording, target.email, id, now, target.reply_to), notification, target)
 
 
 def complete(email: Email, notification: Notification, target: EmailTarget) -> Email:
-    email.reply_to = [target.reply_to] if target.reply_to else []
     email.extra_headers |= notification_headers(notification, target)
     email.attach("notification.json", notification.body(), "application/json")
     return email
 
 
-def message(wording: Wording, to: str, message_id: UUID, now: datetime) -> Email:
-    """The same id at each retry: a mail server or program that sees two copies can drop one."""
-    email = Email(wording.subject, wording.text, to=[to])
+def message(wording: Wording, to: str, id: UUID, now: datetime, reply_to: str) -> Email:
+    """The same id at each retry: a mail server or program that sees two copies can drop one.
+
+    `reply_to` is the application's address for answers to all of its emails; empty when it has none.
+    """
+    email = Email(wording.subject, wording.text, to=[to], reply_to=[reply_to] if reply_to else None)
     email.attach_alternative(wording.html, "text/html")
-    email.metadata = {OUR_ID: str(message_id)}  # type: ignore[attr-defined]  # Anymail's; it comes back in webhooks
+    email.metadata = {OUR_ID: str(id)}  # type: ignore[attr-defined]  # Anymail's; it comes back in webhooks
     email.extra_headers = {
-        "Message-ID": f"<{message_id}@{domain()}>",
+        "Message-ID": message_id(id),
         "Date": format_datetime(now.astimezone(UTC)),
         "Auto-Submitted": "auto-generated",  # RFC 3834: out-of-office programs keep quiet
         **(one_click(wording.leave) if wording.leave else {}),
     }
     return email
+
+
+def message_id(id: UUID) -> str:
+    return f"<{id}@{domain()}>"
 
 
 def notification_headers(notification: Notification, target: EmailTarget) -> dict[str, str]:
@@ -119,16 +123,16 @@ def one_click(link: str) -> dict[str, str]:
     return {"List-Unsubscribe": f"<{link}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
 
 
-def feedback_id(subscription_id: UUID, kind: str) -> str:
+def feedback_id(source: UUID, kind: str) -> str:
     """By which Gmail tells the sender of complaints: from which subscription, about which kind of email."""
-    return f"{subscription_id}:{NOT_IN_A_FEEDBACK_ID.sub('_', kind)[:60]}:openvolt"
+    return f"{source}:{NOT_IN_A_FEEDBACK_ID.sub('_', kind)[:60]}:openvolt"
 
 
-def list_id(application_name: str, subscription_id: UUID) -> str:
+def list_id(application_name: str, source: UUID) -> str:
     """RFC 2919: for people the application's name, for programs what an unsubscribe is from."""
     words = name(application_name).translate(str.maketrans("", "", '"\\<>'))
     phrase = f'"{words}"' if words.isascii() else Header(words, "utf-8").encode(linesep="")
-    return f"{phrase} <{subscription_id}.{domain()}>"
+    return f"{phrase} <{source}.{domain()}>"
 
 
 def domain() -> str:

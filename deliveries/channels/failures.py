@@ -7,7 +7,7 @@ import http.client
 import socket
 import ssl
 
-from urllib3.exceptions import IncompleteRead
+from urllib3.exceptions import IncompleteRead, InvalidHeader
 
 from deliveries.channels.connections import Exchange, Phase
 from subscriptions.addresses import AddressRefused
@@ -51,6 +51,7 @@ KINDS: list[tuple[type[Exception] | tuple[type[Exception], ...], str]] = [
     ),
     (http.client.LineTooLong, "The receiver's answer has a header line that is too long, more than 64 KiB."),
     ((http.client.BadStatusLine, http.client.UnknownProtocol), "The receiver's answer is not HTTP/1.1."),
+    (InvalidHeader, "The receiver's answer has a Content-Length that is not one whole number."),
 ]
 
 

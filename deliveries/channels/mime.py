@@ -7,8 +7,9 @@ a test holds both ways to the same bytes.
 
 import re
 from base64 import encodebytes
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from email.policy import compat32
+from email.utils import parseaddr
 from functools import lru_cache
 from typing import Any
 from uuid import uuid4
@@ -37,14 +38,22 @@ class Email(EmailMultiAlternatives):
 
     def content(self) -> bytes:
         """The same as `message().as_bytes(linesep="\\r\\n")`."""
-        head, body = multipart("alternative", [text_part("plain", str(self.body)), *self.other_texts()])
+        return self.put_together(text_part)
+
+    def seven_bit_content(self) -> bytes:
+        """For a mail server that takes no other bytes."""
+        return self.put_together(seven_bit_text_part)
+
+    def put_together(self, encode: Callable[[str, str], bytes]) -> bytes:
+        head, body = multipart("alternative", [encode(*each) for each in self.texts()])
         if self.attachments:
             head, body = multipart("mixed", [head + b"\r\n" + body, *map(attached, self.attachments)])
         return b"".join([head, *(header(*each) for each in self.headers()), b"\r\n", body])
 
-    def other_texts(self) -> Iterator[bytes]:
+    def texts(self) -> Iterator[tuple[str, str]]:
+        yield "plain", str(self.body)
         for content, mimetype in self.alternatives:
-            yield text_part(str(mimetype).removeprefix("text/"), str(content))
+            yield str(mimetype).removeprefix("text/"), str(content)
 
     def headers(self) -> Iterator[tuple[str, str]]:
         yield "Subject", str(self.subject)
@@ -82,13 +91,25 @@ def text_part(kind: str, words: str) -> bytes:
     )
 
 
+def seven_bit_text_part(kind: str, words: str) -> bytes:
+    lines = words.replace("\r\n", "\n").replace("\r", "\n").encode().split(b"\n")
+    return (
+        b'Content-Type: text/%s; charset="utf-8"\r\nMIME-Version: 1.0\r\nContent-Transfer-Encoding: base64\r\n\r\n%s'
+        % (kind.encode(), base64(b"\r\n".join(lines)))
+    )
+
+
 def attached(attachment: tuple[str, bytes, str]) -> bytes:
     name, content, mimetype = attachment
     return (
         b"Content-Type: %s\r\nMIME-Version: 1.0\r\nContent-Transfer-Encoding: base64\r\n"
         b'Content-Disposition: attachment; filename="%s"\r\n\r\n%s'
-        % (mimetype.encode(), name.encode("ascii"), encodebytes(content).replace(b"\n", b"\r\n"))
+        % (mimetype.encode(), name.encode("ascii"), base64(content))
     )
+
+
+def base64(content: bytes) -> bytes:
+    return encodebytes(content).replace(b"\n", b"\r\n")
 
 
 def header(name: str, value: str) -> bytes:
@@ -106,11 +127,10 @@ def encoded_header(name: str, value: str) -> bytes:
 
 
 def envelope_address(address: str) -> str:
-    """As MAIL and RCPT take it. Raises `ValueError` for what is no address."""
+    """As MAIL and RCPT take it, without a name. Raises `ValueError` for what is no address."""
     return address if PLAIN_ADDRESS.fullmatch(address) else encoded_address(address)
 
 
 @lru_cache(64)
 def encoded_address(address: str) -> str:
-    encoded: str = sanitize_address(address, "utf-8")
-    return encoded
+    return parseaddr(sanitize_address(address, "utf-8"))[1]

@@ -14,15 +14,32 @@ from anymail.exceptions import (  # type: ignore[import-untyped]
 from deliveries.channels import RESPONSE_LIMIT, Report
 
 LONGEST_REASON = 300
-SENDER = "the sender's address"
 
 # Enhanced status codes (RFC 3463, 7505) that say of an address that no email will ever arrive there: no such mailbox,
 # no such domain, no address at all, moved away, a domain without email, a mailbox that was closed.
 NO_SUCH_ADDRESS = re.compile(r"(?<![\d.])5\.(?:1\.(?:1|2|3|6|10)|2\.1)(?![\d.]*\d)", re.ASCII)
+ENHANCED = re.compile(r"(?<![\d.])[245]\.\d{1,3}\.\d{1,3}(?![\d.]*\d)", re.ASCII)
+# The same from old servers, which have words alone: to RCPT, with a code that can mean it. A mailbox that is
+# "unavailable" may be so for a while or to us alone; much else "does not exist": the sender's domain, a host's name.
+UNAVAILABLE = {550, 551, 553}
+NO_SUCH_IN_WORDS = re.compile(
+    r"\b(no such|unknown) (user|recipient|mailbox)\b|\bno mailbox here by that name\b"
+    r"|\b(user|recipient|mailbox)\b.{0,100}\b(unknown|not found|does(n't| not) exist)\b",
+    re.IGNORECASE,
+)
+OF_OTHERS = re.compile(
+    r"\b(sender|from|domain|host|hostname|dns|helo|ehlo|client|ip|spam|policy|\w*list)\b", re.IGNORECASE
+)
+# We are not a client that the server takes emails for others from.
+NO_RELAY = re.compile(
+    r"\brelay(ing)? (access |is )?(denied|not (permitted|allowed)|prohibited)\b|\b(to relay|no relaying|rcpthosts)\b",
+    re.IGNORECASE,
+)
 INACTIVE_AT_POSTMARK = re.compile(r'"ErrorCode":\s*406\b', re.ASCII)  # it bounced or complained there before
 
 # Refusals of ourselves, RFC 4954: no sign-in, a weak one, a wrong one. They say nothing about the recipient.
 OUR_FAULT_SMTP = {530, 534, 535, 538}
+TOO_LARGE = 552  # RFC 1870: said to MAIL, which names the size
 
 # The provider refuses this message or address. Other statuses are about the account, or pass.
 PERMANENT_API = {400, 413, 422}
@@ -32,10 +49,10 @@ def refusal(error: Exception) -> Report:
     """What an attempt that ended with this error came to."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         code, text = next(iter(error.recipients.values()))
-        return smtp_refusal("the recipient's address", code, text)
-    if isinstance(error, smtplib.SMTPSenderRefused):
-        return smtp_refusal(SENDER, error.smtp_code, error.smtp_error)
-    if isinstance(error, smtplib.SMTPDataError):
+        return recipient_refusal(code, plain(text))
+    if isinstance(error, smtplib.SMTPSenderRefused) and error.smtp_code != TOO_LARGE:
+        return not_accepted("The mail server refused the sender's address", error.smtp_code, error.smtp_error)
+    if isinstance(error, smtplib.SMTPSenderRefused | smtplib.SMTPDataError):
         return smtp_refusal("the message", error.smtp_code, error.smtp_error)
     if isinstance(error, smtplib.SMTPResponseException):
         return unusable(error)
@@ -46,13 +63,30 @@ def refusal(error: Exception) -> Report:
     return broken(error)
 
 
+def recipient_refusal(code: int, text: str) -> Report:
+    if NO_RELAY.search(text) and not says_no_such_address(text):
+        return not_accepted(
+            "The mail server is not set up to relay for this service, and answered", code, text
+        )
+    report = smtp_refusal("the recipient's address", code, text)
+    report.no_such_address |= code in UNAVAILABLE and says_so_in_words(text)
+    return report
+
+
 def smtp_refusal(what: str, code: int, text: bytes | str) -> Report:
     permanent = 500 <= code < 600 and code not in OUR_FAULT_SMTP
+    report = not_accepted(f"The mail server refused {what}", code, text)
+    report.permanent = permanent
+    report.no_such_address = permanent and says_no_such_address(report.response_body)
+    return report
+
+
+def not_accepted(what: str, code: int, text: bytes | str) -> Report:
+    """Worth another try: as it stands, it says nothing about the recipient, and may be a fault of ours."""
+    answer = str(code) if code > 0 else "something that is no answer of SMTP"
     return Report(
         succeeded=False,
-        error=sentence(f"The mail server refused {what} with {code}", text),
-        permanent=permanent,
-        no_such_address=permanent and what != SENDER and says_no_such_address(plain(text)),
+        error=sentence(f"{what} with {answer}", text),
         status_code=code if code > 0 else None,
         response_body=plain(text),
     )
@@ -62,18 +96,17 @@ def says_no_such_address(text: str) -> bool:
     return bool(NO_SUCH_ADDRESS.search(text))
 
 
+def says_so_in_words(text: str) -> bool:
+    return bool(NO_SUCH_IN_WORDS.search(text)) and not (ENHANCED.search(text) or OF_OTHERS.search(text))
+
+
 def unusable(error: Exception) -> Report:
     """The server refused before there was a message: greeting, EHLO, TLS or sign-in. Never about the recipient."""
     if not isinstance(error, smtplib.SMTPResponseException):
         return broken(error)
     signing_in = isinstance(error, smtplib.SMTPAuthenticationError)
     what = "the sign-in of this service" if signing_in else "the connection"
-    return Report(
-        succeeded=False,
-        error=sentence(f"The mail server refused {what} with {error.smtp_code}", error.smtp_error),
-        status_code=error.smtp_code if error.smtp_code > 0 else None,
-        response_body=plain(error.smtp_error),
-    )
+    return not_accepted(f"The mail server refused {what}", error.smtp_code, error.smtp_error)
 
 
 def api_refusal(error: AnymailAPIError) -> Report:

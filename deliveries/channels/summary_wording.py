@@ -7,7 +7,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from accounts.models import Application
-from deliveries.channels.wording import ANYBODY, Wording, wording
+from deliveries.channels.wording import ANYBODY, Wording, contact_choices, wording
 from deliveries.letters import Action
 from deliveries.letters.reader import Reader
 from deliveries.letters.reading import isolated, name
@@ -30,6 +30,7 @@ def summary_wording(
                 "You get this each Monday because %(email)s is a contact for %(application)s, which uses Openvolt."
             )
             % {"email": email, "application": called},
+            **contact_choices(application, email),
             "leave": Action(_("End these summaries"), link, ""),
         }
         return replace(wording(summary(Week(facts, called, reader)), reader, frame), leave=link)

@@ -13,7 +13,7 @@ from requests import PreparedRequest, RequestException
 from requests.adapters import HTTPAdapter
 from standardwebhooks import Webhook
 from urllib3 import HTTPHeaderDict
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, InvalidHeader
 
 from deliveries.channels import RESPONSE_LIMIT, Notification, Report, Timings, WebhookTarget
 from deliveries.channels.connections import Exchange, Phase, adapter
@@ -23,7 +23,11 @@ from subscriptions.custom_headers import check_header
 
 HIDDEN = "(not shown)"
 HEADERS_LIMIT = 16 * 1024  # characters of an answer's headers that are kept
-LONGEST_LOCATION = 200
+PLACE = re.compile(
+    r"(?P<scheme>https?://)([^/?#@]*@)?(?P<host>[a-z0-9._-]{1,253}|\[[0-9a-f:.]+\])(?P<port>:[0-9]+)?(?P<rest>([/?#].*)?)$",
+    re.IGNORECASE | re.ASCII,
+)
+WHOLE_NUMBER = re.compile(r"[0-9]+")
 MOST_SECONDS = 10**9  # a Retry-After beyond is cut to this: `timedelta` has an end
 LATER = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 REDIRECTS = range(300, 400)
@@ -139,6 +143,7 @@ def read(raw: Any, answer: Answer) -> None:
     answer.headers, headers_cut = kept(raw.headers)
     whole = False
     try:
+        check_length(raw.headers)
         whole = read_body(raw, answer)
     finally:
         answer.truncated = headers_cut or len(answer.body) > RESPONSE_LIMIT
@@ -146,6 +151,13 @@ def read(raw: Any, answer: Answer) -> None:
         if not whole:
             raw.close()
         raw.release_conn()
+
+
+def check_length(headers: HTTPHeaderDict) -> None:
+    """Raises `InvalidHeader`, as urllib3 does of two that differ: it takes others that are wrong for none."""
+    lengths = {length.strip() for line in headers.getlist("content-length") for length in line.split(",")}
+    if lengths and not (len(lengths) == 1 and WHOLE_NUMBER.fullmatch(lengths.pop())):
+        raise InvalidHeader("Content-Length")
 
 
 def read_body(raw: Any, answer: Answer) -> bool:
@@ -177,9 +189,18 @@ def refusal(answer: Answer) -> str:
     said = f"The receiver answered {answer.status} {phrase(answer.status)}".rstrip()
     if answer.status not in REDIRECTS:
         return f"{said}."
-    location = answer.headers.get("location", "")[:LONGEST_LOCATION]
-    pointing = f" and points to {location}" if location else ""
+    place = place_of(answer.headers.get("location", ""))
+    pointing = f" and points to {place}" if place else ""
     return f"{said}{pointing}; redirects are not followed, so the subscription's URL must be the final one."
+
+
+def place_of(location: str) -> str:
+    """Scheme and host alone: the rest may be about people, and the sentence stays when an attempt is blanked."""
+    found = PLACE.match(location)
+    if not found:
+        return ""
+    place = f"{found['scheme']}{found['host']}{found['port'] or ''}".lower()
+    return f"{place}/…" if found["rest"].strip("/") else f"{place}/"
 
 
 def phrase(status: int | None) -> str:
@@ -195,7 +216,7 @@ def retry_after(answer: Answer, now: datetime) -> timedelta | None:
     wish = answer.headers.get("retry-after", "").strip()
     if answer.status not in LATER or not wish:
         return None
-    if re.fullmatch(r"[0-9]+", wish):
+    if WHOLE_NUMBER.fullmatch(wish):
         return timedelta(seconds=min(int(wish[:20]), MOST_SECONDS))
     try:
         date = parsedate_to_datetime(wish)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,17 +11,19 @@ import structlog
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from accounts.models import Application
 from deliveries.channels import EmailTarget, Notification
 from deliveries.letters import Action, Letter, Told
-from deliveries.letters.digest import digest_letter
+from deliveries.letters.digest import EXTENTS, digest_letter
 from deliveries.letters.events import LETTERS
 from deliveries.letters.fallback import Missed, fallback_question, mark, reason
 from deliveries.letters.general import general_letter, sentence
 from deliveries.letters.handling import HANDLED, handled, with_button
 from deliveries.letters.layout import as_html, as_text
+from deliveries.letters.numbers import number
 from deliveries.letters.outages import Outage, Writer
 from deliveries.letters.reader import Reader
-from deliveries.letters.reading import clean, cut, isolated, name
+from deliveries.letters.reading import ZERO_WIDTH_SPACE, clean, cut, isolated, name, said
 from deliveries.letters.stretches import legend
 from events.event_types import EVENT_TYPES
 from subscriptions.links import (
@@ -30,11 +32,13 @@ from subscriptions.links import (
     confirm_link,
     contact_id,
     preferences_link,
+    reading_link,
     unsubscribe_link,
 )
 from subscriptions.models import EVERY_TYPE
 
 LONGEST_SUBJECT = 110
+LONGEST_HTML = 100_000  # bytes; Gmail cuts an email off after 102 KB, with the links at its end
 ANYBODY = Reader()
 
 log = structlog.get_logger(__name__)
@@ -54,7 +58,7 @@ def sentences(event_types: Iterable[str]) -> list[str]:
     """In plain words, what a subscription to these event types (or `*`) is told."""
     wanted = set(event_types)
     known = [sentence(each) for each in EVENT_TYPES if wanted & {EVERY_TYPE, each}]
-    return known + [clean(unknown) for unknown in sorted(wanted - {EVERY_TYPE} - EVENT_TYPES.keys())]
+    return known + [said(unknown) for unknown in sorted(wanted - {EVERY_TYPE} - EVENT_TYPES.keys())]
 
 
 def notification_wording(notification: Notification, target: EmailTarget) -> Wording:
@@ -62,7 +66,7 @@ def notification_wording(notification: Notification, target: EmailTarget) -> Wor
     reader = Reader(target.timezone, target.language)
     with reader.language_on():
         told = told_of(notification, target, reader)
-        letter = handled(own_letter(told) or general_letter(told), told)
+        letter = handled(best_letter(told), told, target.email)
         return wording(letter, reader, notification_frame(told, notification, target))
 
 
@@ -106,7 +110,7 @@ def notification_frame(told: Told, notification: Notification, target: EmailTarg
         "facts": [
             (_("Application"), told.application),
             (_("Happened"), told.happened),
-            (_("Time zone"), told.reader.zone_name),
+            (_("Time zone"), zone(told.reader)),
         ],
         "quote": _(
             "The attached notification.json has the complete record for programs. If you need help, quote these:"
@@ -123,10 +127,17 @@ def notification_frame(told: Told, notification: Notification, target: EmailTarg
     }
 
 
+def zone(reader: Reader) -> str:
+    """UTC is mostly the zone of who has chosen none."""
+    name = reader.zone_name
+    return _("UTC; choose yours by the link at the end") if name == "UTC" else name
+
+
 def choices(target: EmailTarget) -> dict[str, Action]:
     """What its reader can change without an account."""
+    choose, link = _("Choose what you get, and when"), preferences_link(target.recipient_id)
     return {
-        "choices": Action(_("Choose what you get, and when"), preferences_link(target.recipient_id), ""),
+        "choices": Action(choose, link, _("%(label)s: %(url)s") % {"label": choose, "url": link}),
         "leave": Action(_("Unsubscribe"), unsubscribe_link(target.recipient_id), ""),
     }
 
@@ -135,7 +146,7 @@ def fallback_wording(notification: Notification, target: EmailTarget, missed: Mi
     """The event's own letter, below the reason why it comes by email."""
     reader = Reader(target.timezone, target.language)
     with reader.language_on():
-        told = replace(told_of(notification, target, reader), case="")
+        told = told_of(notification, target, reader)
         frame = notification_frame(told, notification, target) | {
             "first": reason(missed, reader),
             "mark": mark(missed),
@@ -145,29 +156,37 @@ def fallback_wording(notification: Notification, target: EmailTarget, missed: Mi
             )
             % {"email": target.email, "application": told.application},
         }
-        return wording(own_letter(told) or general_letter(told), reader, frame)
+        letter = handled(best_letter(told), told, target.email)
+        return wording(letter, reader, frame)
 
 
-def digest_wording(notifications: Sequence[Notification], digest: UUID, target: EmailTarget) -> Wording:
+def digest_wording(notifications: Sequence[Notification], target: EmailTarget) -> Wording:
     """Several events in one email, each with the subject that its own email would have."""
     reader = Reader(target.timezone, target.language)
     with reader.language_on():
         application = isolated(name(target.application_name))
         all_told = [told_of(each, target, reader) for each in notifications]
-        letter = digest_letter(
-            all_told, application, reader, lambda told: own_letter(told) or general_letter(told)
-        )
-        return wording(letter, reader, digest_frame(application, digest, target, reader))
+        frame = digest_frame(application, notifications[0].delivery_id, target, reader)
+        for extent in EXTENTS:
+            letter = digest_letter(all_told, application, reader, best_letter, frame["choices"], extent)
+            words = wording(letter, reader, frame)
+            if len(words.html.encode()) <= LONGEST_HTML:
+                break
+        return words
 
 
-def digest_frame(application: str, digest: UUID, target: EmailTarget, reader: Reader) -> dict[str, Any]:
+def best_letter(told: Told) -> Letter:
+    return own_letter(told) or general_letter(told)
+
+
+def digest_frame(application: str, delivery: UUID, target: EmailTarget, reader: Reader) -> dict[str, Any]:
     return {
         "application": application,
-        "facts": [(_("Application"), application), (_("Time zone"), reader.zone_name)],
+        "facts": [(_("Application"), application), (_("Time zone"), zone(reader))],
         "quote": _(
             "The attached notifications.json has the complete records for programs. If you need help, quote this:"
         ),
-        "ids": [_("Digest %(id)s") % {"id": digest}],
+        "ids": [_("Delivery %(id)s") % {"id": delivery}],
         "why": _(
             "You get this because %(email)s agreed to get emails about %(application)s, which uses Openvolt."
         )
@@ -193,35 +212,53 @@ def confirmation_wording(
         why = _(
             "Not expected, or not wanted? Ignore this email. Unless you confirm, no such emails are sent to you."
         )
-        return wording(letter, reader, {"application": application, "why": why})
+        refuse = Action(_("Do not ask me again"), unsubscribe_link(recipient_id), "")
+        return wording(letter, reader, {"application": application, "why": why, "choices": refuse})
 
 
 def outage_wording(
     write: Writer,
     facts: Mapping[str, Any],
     email: str,
-    application_name: str,
+    application: Application,
     subscription_id: str,
     reader: Reader = ANYBODY,
 ) -> Wording:
     """To a contact of the application, whose address nobody has confirmed."""
     with reader.language_on():
-        application = isolated(name(application_name))
-        frame = {
-            "application": application,
-            "facts": [(_("Application"), application), (_("Time zone"), reader.zone_name)],
-            "quote": _("If you need help, quote this:"),
-            "ids": [_("Subscription %(id)s") % {"id": subscription_id}],
-            "why": _(
-                "You get this because %(email)s is a contact for %(application)s, which uses Openvolt. To have it "
-                "changed, answer this email or ask the people who develop %(application)s."
-            )
-            % {"email": email, "application": application},
-        }
-        letter = write(Outage(facts, application, subscription_id, reader))
-        if case := facts.get("case"):
-            letter = with_button(letter, case_link(UUID(case), contact_id(UUID(case), email)))
-        return wording(letter, reader, frame)
+        letter = write(Outage(facts, isolated(name(application.name)), subscription_id, reader))
+        if page := contacts_page(facts, email):
+            letter = with_button(letter, page)
+        return wording(letter, reader, outage_frame(email, application, [subscription_id], reader))
+
+
+def contacts_page(facts: Mapping[str, Any], email: str) -> str:
+    """Where the contact says to be on it, if it is a case."""
+    case = facts.get("case")
+    return case_link(UUID(case), contact_id(UUID(case), email)) if case else ""
+
+
+def outage_frame(
+    email: str, application: Application, subscription_ids: Iterable[str], reader: Reader
+) -> dict[str, Any]:
+    called = isolated(name(application.name))
+    return {
+        "application": called,
+        "facts": [(_("Application"), called), (_("Time zone"), reader.zone_name)],
+        "quote": _("If you need help, quote this:"),
+        "ids": [_("Subscription %(id)s") % {"id": id} for id in subscription_ids],
+        "why": _(
+            "You get this because %(email)s is a contact for %(application)s, which uses Openvolt. To have it "
+            "changed, answer this email or ask the people who develop %(application)s."
+        )
+        % {"email": email, "application": called},
+        **contact_choices(application, email),
+    }
+
+
+def contact_choices(application: Application, email: str) -> dict[str, Action]:
+    link = reading_link(application.id, email)
+    return {"choices": Action(_("Choose the language and the time zone"), link, "")}
 
 
 def question(
@@ -234,7 +271,7 @@ def question(
     some = _("%(application)s, which uses Openvolt, wants to email %(email)s about this:")
     return Letter(
         subject=_("Please confirm: emails about %(application)s") % words,
-        preview=_("One click, and %(email)s gets them. Without it, nothing more is sent.") % words,
+        preview=_("Nothing more is sent to %(email)s unless you confirm.") % words,
         what=(everything if EVERY_TYPE in event_types else some) % words,
         items=sentences(event_types),
         meaning=_("Do you want these emails?"),
@@ -253,7 +290,12 @@ def wording(letter: Letter, reader: Reader, frame: dict[str, Any]) -> Wording:
     headline = cut(" ".join(letter.subject.split()), LONGEST_SUBJECT)
     words = {"letter": letter, "language": reader.language, "headline": headline, **headings(letter), **frame}
     mark = _("[Test] %(subject)s") if frame.get("test") else frame.get("mark", "%(subject)s")
-    return Wording(mark % {"subject": headline}, as_text(words), as_html(words))
+    return Wording(undecoded(mark % {"subject": headline}), as_text(words), as_html(words))
+
+
+def undecoded(subject: str) -> str:
+    """So that nobody's program takes a part of a name for an encoded word (RFC 2047), which may hold anything."""
+    return subject.replace("=?", f"={ZERO_WIDTH_SPACE}?")
 
 
 def headings(letter: Letter) -> dict[str, Any]:
@@ -264,9 +306,9 @@ def headings(letter: Letter) -> dict[str, Any]:
         "meter_word": _("Meter"),
         "legend": legend(),
         "more": ngettext(
-            "And %(count)d more meter, listed in notification.json",
-            "And %(count)d more meters, listed in notification.json",
+            "And %(count)s more meter, listed in the attachment",
+            "And %(count)s more meters, listed in the attachment",
             more,
         )
-        % {"count": more},
+        % {"count": number(more)},
     }

@@ -16,9 +16,9 @@ from django.utils.translation import gettext as _
 
 from deliveries.channels import Handling
 from deliveries.letters.charts import Chart
-from deliveries.letters.facts import Fact, facts
+from deliveries.letters.facts import Fact, facts, shown
 from deliveries.letters.reader import Reader
-from deliveries.letters.reading import as_moment, at, clean, cut, isolated
+from deliveries.letters.reading import as_moment, at, cut, isolated, said
 from deliveries.letters.stretches import NewData
 
 LONGEST_ADDRESS = 100
@@ -57,7 +57,7 @@ class Letter:
     """An email's words, not escaped. `preview` is what a mailbox shows next to the subject.
 
     `what` happened is one sentence; `meaning` and `todo` may be empty, and so may everything after them. `link` stands
-    below the button, in plain words.
+    below the button, in plain words. What is in `rest` can wait: it comes after the button.
     """
 
     subject: str
@@ -71,6 +71,7 @@ class Letter:
     details: Sequence[Fact] = ()
     data: NewData | None = None
     sections: Sequence[Section] = ()
+    rest: Sequence[Section] = ()
     charts: Sequence[Chart] = ()
     small: str = ""
 
@@ -96,7 +97,7 @@ class Told:
 
     def text(self, path: str) -> str:
         """The text, number or moment at `a.b.c` of the payload; empty when there is none."""
-        return isolated(self.reader.shown(at(self.payload, path)))
+        return isolated(shown(at(self.payload, path), path, self.reader))
 
     def when(self, path: str) -> str:
         """The moment at this path; when there is none, that of the event."""
@@ -126,5 +127,8 @@ def write_to_customer(told: Told, customer: str, subject: str) -> Action | None:
 
 def pass_on(label: str, subject: str, body: str) -> Action:
     """A button that opens an email in which all is said, to whom the reader chooses."""
-    url = f"mailto:?subject={quote(subject)}&body={quote(clean(body, LONGEST_BODY))}"
-    return Action(label, url, _("%(label)s: forward this email.") % {"label": label})
+    url = f"mailto:?subject={quote(subject)}&body={quote(said(body, LONGEST_BODY))}"
+    plain = _(
+        "%(label)s: write an email of your own. Do not forward this one, for whoever has its links can act for you."
+    )
+    return Action(label, url, plain % {"label": label})

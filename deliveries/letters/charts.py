@@ -2,20 +2,37 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from django.utils.formats import number_format
+from itertools import groupby
 
 WIDTH = 30  # cells of the longest bar
 DRAWN = {"full": "█", "part": "▒", "fail": "x", "rest": " "}  # what the cells are in the text part
 
 
 @dataclass(frozen=True)
-class Bar:
+class Run:
+    """Equal cells in a row, which take so much of a bar."""
+
+    cell: str
+    length: int
+    percent: int
+
+
+@dataclass(frozen=True)
+class Cells:
+    cells: Sequence[str]
+
+    @property
+    def runs(self) -> list[Run]:
+        lengths = [(cell, len([*same])) for cell, same in groupby(self.cells)]
+        return [Run(cell, length, round(100 * length / len(self.cells))) for cell, length in lengths]
+
+
+@dataclass(frozen=True)
+class Bar(Cells):
     """`said` is what it shows, in words; `cells` are names out of `DRAWN`."""
 
     label: str
     said: str
-    cells: Sequence[str]
 
     @property
     def drawn(self) -> str:
@@ -42,12 +59,3 @@ def cells(parts: Mapping[str, float], longest: float) -> list[str]:
         lengths[max(lengths, key=lambda kind: lengths[kind])] -= over
     drawn = [kind for kind, length in lengths.items() for _ in range(length)]
     return drawn + ["rest"] * (WIDTH - len(drawn))
-
-
-def number(value: float, decimals: int = 0) -> str:
-    """As it is written in the language that is on: 1,204.5 or 1.204,5."""
-    return str(number_format(round(value, decimals), decimals, use_l10n=True, force_grouping=True))
-
-
-def milliseconds(value: float) -> str:
-    return f"{number(value)} ms" if value < 1000 else f"{number(value / 1000, 1)} s"

@@ -2,64 +2,143 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from deliveries.letters import Action, Letter, Section, Told
-from deliveries.letters.handling import to_the_page, who
+from deliveries.letters.handling import HANDLED, see, to_the_page, who
+from deliveries.letters.numbers import number
 from deliveries.letters.reader import Reader
-from deliveries.letters.reading import as_moment, cut
+from deliveries.letters.reading import as_moment, cut, fitting
 from deliveries.letters.stretches import by_meter
 
-URGENT = ("hosted_consent.revoked", "api_keys.rotated")
 MERGED = "meter_data.received"
-MOST_LINES = 10  # of a section
 MOST_MERGED = 3  # of them, where the summary of all says more than each
 MOST_NAMED = 3  # kinds in the subject
 LONGEST_LINE = 140
-LONGEST_PREVIEW = 160
+LONGEST_MORE = 200
+LONGEST_IN_BUTTON = 50
 Write = Callable[[Told], Letter]
 
 
-def digest_letter(all_told: Sequence[Told], application: str, reader: Reader, write: Write) -> Letter:
+@dataclass(frozen=True)
+class Extent:
+    """How many lines there are of each kind that a person should handle, of each other kind, and of meters."""
+
+    urgent: int
+    others: int
+    meters: int
+
+    def of(self, kind: str) -> int:
+        if kind in HANDLED:
+            return self.urgent
+        return min(self.others, MOST_MERGED) if kind == MERGED else self.others
+
+
+WHOLE = Extent(50, 10, 12)
+EXTENTS = (WHOLE, Extent(25, 4, 6), Extent(10, 2, 2), Extent(5, 1, 1))
+
+
+def digest_letter(
+    all_told: Sequence[Told],
+    application: str,
+    reader: Reader,
+    write: Write,
+    choose: Action,
+    extent: Extent = WHOLE,
+) -> Letter:
+    """`choose` is for whoever gets more than they need."""
     kinds = by_kind(all_told)
-    sections = [section(kind, told, write) for kind, told in kinds.items()]
-    data = by_meter(merged(kinds.get(MERGED, ())), reader)
-    return Letter(
-        subject=subject_of([each.title for each in sections], len(all_told), application),
-        preview=cut(" · ".join(line for each in sections for line in each.lines[:2]), LONGEST_PREVIEW),
+    sections = {kind: section(kind, told, write, extent.of(kind)) for kind, told in kinds.items()}
+    data = by_meter(merged(kinds.get(MERGED, ())), reader, extent.meters)
+    letter = Letter(
+        subject=subject_of([each.title for each in sections.values()], len(all_told), application),
+        preview=preview(all_told, write),
         what=happened(all_told, application, reader),
-        sections=sections,
         data=data if data.count else None,
+        meaning="" if extent == WHOLE else too_long(),
+    )
+    urgent = [sections[kind] for kind in sections if kind in HANDLED]
+    rest = [sections[kind] for kind in sections if kind not in HANDLED]
+    if open_cases := [told for told in in_order(all_told) if told.case and not told.handling]:
+        return replace(
+            letter, sections=urgent, rest=rest, todo=handle_them(open_cases), action=start(open_cases, write)
+        )
+    todo = somebody_is_on_it() if urgent else nothing_to_do()
+    return replace(letter, sections=urgent + rest, todo=todo, action=choose)
+
+
+def in_order(all_told: Sequence[Told]) -> list[Told]:
+    """The urgent ones first, each kind in order of time."""
+    return [told for kind in by_kind(all_told).values() for told in kind]
+
+
+def preview(all_told: Sequence[Told], write: Write) -> str:
+    return fitting([write(told).subject for told in in_order(all_told)[:MOST_NAMED]])
+
+
+def too_long() -> str:
+    return _("Not all of it is shown here, as the email would be too long. The attachment has all.")
+
+
+def handle_them(open_cases: Sequence[Told]) -> str:
+    count = len(open_cases)
+    return ngettext(
+        "One of these needs somebody, and nobody is on it yet. Say that you are, then the others who were told of it "
+        "see that.",
+        "%(count)s of these need somebody, and nobody is on them yet. Say for each one that you are on it, then the "
+        "others who were told of it see that.",
+        count,
+    ) % {"count": number(count)}
+
+
+def start(open_cases: Sequence[Told], write: Write) -> Action:
+    """With the one that is first in the list."""
+    first = open_cases[0]
+    label = _("I'm on it: %(what)s") if len(open_cases) == 1 else _("Start with “%(what)s”")
+    return to_the_page(label % {"what": cut(write(first).subject, LONGEST_IN_BUTTON)}, first.case)
+
+
+def nothing_to_do() -> str:
+    return _(
+        "Nothing, if you expected all of this. If you get more than you need, choose what you are told of, and when."
+    )
+
+
+def somebody_is_on_it() -> str:
+    return _(
+        "Nothing: somebody is on what a person should handle. If you get more than you need, choose what you are told "
+        "of, and when."
     )
 
 
 def by_kind(all_told: Sequence[Told]) -> Mapping[str, list[Told]]:
     """The urgent ones first, then those of which there are most; all kinds that we have no words for together."""
-    found = defaultdict(list)
+    found, known = defaultdict(list), counted(1).keys()
     for told in sorted(all_told, key=lambda each: each.occurred_at):
-        found[told.event_type if told.event_type in counted(1) else ""].append(told)
-    places = {kind: nth for nth, kind in enumerate(URGENT)}
-    in_order = sorted(found, key=lambda kind: (places.get(kind, len(URGENT)), -len(found[kind]), kind))
-    return {kind: found[kind] for kind in in_order}
+        found[told.event_type if told.event_type in known else ""].append(told)
+    places = {kind: nth for nth, kind in enumerate(HANDLED)}
+    kinds = sorted(found, key=lambda kind: (places.get(kind, len(HANDLED)), -len(found[kind]), kind))
+    return {kind: found[kind] for kind in kinds}
 
 
-def section(kind: str, told: Sequence[Told], write: Write) -> Section:
+def section(kind: str, told: Sequence[Told], write: Write, most: int) -> Section:
     title = counted(len(told)).get(kind) or counted_others(len(told))
-    shown = told[: MOST_MERGED if kind == MERGED else MOST_LINES]
+    shown = told[:most]
     more = len(told) - len(shown)
     return Section(
-        title=title % {"count": len(told)},
-        lines=[line(each, write(each), kind in URGENT) for each in shown],
+        title=title % {"count": number(len(told))},
+        lines=[line(each, write(each), kind in HANDLED) for each in shown],
         links=[on_it(each) for each in shown],
         more=ngettext(
-            "and %(count)d more, listed in notifications.json",
-            "and %(count)d more, listed in notifications.json",
+            "and %(count)s more, listed in notifications.json",
+            "and %(count)s more, listed in notifications.json",
             more,
         )
-        % {"count": more}
+        % {"count": number(more)}
         if more
         else "",
     )
@@ -69,20 +148,20 @@ def line(told: Told, letter: Letter, is_urgent: bool) -> str:
     words = {"at": told.happened, "what": cut(letter.subject, LONGEST_LINE)}
     if not is_urgent:
         return _("%(what)s (%(at)s)") % words
-    more = f"{letter.preview} {who(told.handling, told.reader)}".strip()
-    return _("%(what)s (%(at)s). %(more)s") % {**words, "more": more}
+    more = who(told.handling, told.reader) or letter.preview
+    return _("%(what)s (%(at)s). %(more)s") % {**words, "more": cut(more, LONGEST_MORE)}
 
 
 def on_it(told: Told) -> Action | None:
     if not told.case:
         return None
-    return to_the_page(_("See who is on it") if told.handling else _("I'm on it"), told.case)
+    return see(told.handling, told.case) if told.handling else to_the_page(_("I'm on it"), told.case)
 
 
 def subject_of(kinds: Sequence[str], count: int, application: str) -> str:
     named = ", ".join(kinds[:MOST_NAMED]) + (", …" if len(kinds) > MOST_NAMED else "")
-    return _("%(count)d events at %(application)s: %(kinds)s") % {
-        "count": count,
+    return _("%(count)s events at %(application)s: %(kinds)s") % {
+        "count": number(count),
         "application": application,
         "kinds": named,
     }
@@ -90,10 +169,9 @@ def subject_of(kinds: Sequence[str], count: int, application: str) -> str:
 
 def happened(all_told: Sequence[Told], application: str, reader: Reader) -> str:
     moments: list[datetime] = [each.occurred_at for each in all_told]
-    return _("This happened at %(application)s from %(first)s to %(last)s:") % {
+    return _("This happened at %(application)s %(when)s:") % {
         "application": application,
-        "first": reader.moment(min(moments)),
-        "last": reader.moment(max(moments)),
+        "when": reader.between(min(moments), max(moments)),
     }
 
 
@@ -112,19 +190,19 @@ def is_stretch(value: object) -> bool:
 def counted(count: int) -> dict[str, str]:
     """What so many of each kind are called."""
     return {
-        "hosted_consent.revoked": ngettext("%(count)d consent revoked", "%(count)d consents revoked", count),
-        "api_keys.rotated": ngettext("%(count)d API key replaced", "%(count)d API keys replaced", count),
+        "hosted_consent.revoked": ngettext("%(count)s consent revoked", "%(count)s consents revoked", count),
+        "api_keys.rotated": ngettext("%(count)s API key replaced", "%(count)s API keys replaced", count),
         "meter_data.received": ngettext(
-            "%(count)d time new meter data", "%(count)d times new meter data", count
+            "%(count)s batch of new meter data", "%(count)s batches of new meter data", count
         ),
         "hosted_consent.approved": ngettext(
-            "%(count)d consent approved", "%(count)d consents approved", count
+            "%(count)s consent approved", "%(count)s consents approved", count
         ),
-        "customer.created": ngettext("%(count)d customer added", "%(count)d customers added", count),
-        "meter.created": ngettext("%(count)d meter added", "%(count)d meters added", count),
-        "user.created": ngettext("%(count)d person given access", "%(count)d people given access", count),
+        "customer.created": ngettext("%(count)s customer added", "%(count)s customers added", count),
+        "meter.created": ngettext("%(count)s meter added", "%(count)s meters added", count),
+        "user.created": ngettext("%(count)s person given access", "%(count)s people given access", count),
     }
 
 
 def counted_others(count: int) -> str:
-    return ngettext("%(count)d other event", "%(count)d other events", count)
+    return ngettext("%(count)s other event", "%(count)s other events", count)

@@ -8,8 +8,9 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
+from deliveries.letters.numbers import number
 from deliveries.letters.reader import Reader
-from deliveries.letters.reading import at, clean, isolated
+from deliveries.letters.reading import at, isolated, said
 
 MOST_FACTS = 24
 MOST_LISTED = 20
@@ -56,6 +57,22 @@ PATH_LABELS: dict[tuple[str, ...], str] = {
     ("customer", "name"): gettext_noop("customer"),
 }
 WORDS = {"id": "ID", "url": "URL", "api": "API"}
+# The values of these keys that are words.
+SPOKEN = ("role", "status", "update_frequency", "validity_state")
+VALUES = {
+    "active": gettext_noop("active"),
+    "admin": gettext_noop("admin"),
+    "daily": gettext_noop("daily"),
+    "developer": gettext_noop("developer"),
+    "expired": gettext_noop("expired"),
+    "hourly": gettext_noop("hourly"),
+    "inactive": gettext_noop("inactive"),
+    "monthly": gettext_noop("monthly"),
+    "owner": gettext_noop("owner"),
+    "revoked": gettext_noop("revoked"),
+    "valid": gettext_noop("valid"),
+    "weekly": gettext_noop("weekly"),
+}
 
 
 @dataclass(frozen=True)
@@ -68,8 +85,15 @@ class Fact:
 
 def facts(payload: Any, reader: Reader, paths: Sequence[str]) -> list[Fact]:
     """What the payload has at these paths, in this order."""
-    found = ((tuple(path.split(".")), reader.shown(at(payload, path))) for path in paths)
+    found = ((tuple(path.split(".")), shown(at(payload, path), path, reader)) for path in paths)
     return [Fact(label(path), isolated(value)) for path, value in found if value]
+
+
+def shown(value: object, path: str, reader: Reader) -> str:
+    """The value at this path; a word that we know in the reader's language."""
+    if path.endswith(SPOKEN) and isinstance(value, str) and value in VALUES:
+        return _(VALUES[value])
+    return reader.shown(value)
 
 
 def every_fact(payload: Any, reader: Reader) -> list[Fact]:
@@ -86,25 +110,25 @@ def leaves(value: Any, path: tuple[str, ...], reader: Reader) -> Iterator[tuple[
             if key not in SKIPPED:
                 yield from leaves(item, (*path, str(key)), reader)
     elif isinstance(value, list) and value and not any(isinstance(item, dict | list) for item in value[:20]):
-        yield path, clean(", ".join(reader.shown(item) for item in value[:MOST_LISTED]))
+        yield path, said(", ".join(reader.shown(item) for item in value[:MOST_LISTED]))
     elif isinstance(value, dict | list):
         if value:
             yield path, entries(len(value))
     elif value is not None and value != "":
-        yield path, reader.shown(value)
+        yield path, shown(value, path[-1] if path else "", reader)
 
 
 def entries(count: int) -> str:
     return ngettext(
-        "%(count)d entry, see notification.json", "%(count)d entries, see notification.json", count
-    ) % {"count": count}
+        "%(count)s entry, see notification.json", "%(count)s entries, see notification.json", count
+    ) % {"count": number(count)}
 
 
 def label(path: tuple[str, ...]) -> str:
     """`("customer", "created_at")` as "Customer: created at"."""
     known = PATH_LABELS.get(path)
     parts = [_(known)] if known else [word_for(step) for step in path] or [_("content")]
-    return clean(": ".join([parts[0][:1].upper() + parts[0][1:], *parts[1:]]), LONGEST_LABEL)
+    return said(": ".join([parts[0][:1].upper() + parts[0][1:], *parts[1:]]), LONGEST_LABEL)
 
 
 def word_for(key: str) -> str:

@@ -10,9 +10,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from deliveries.letters import Letter
-from deliveries.letters.outages import LONGEST_RECEIVER, QUERY
+from deliveries.letters.answers import answer
+from deliveries.letters.numbers import number
+from deliveries.letters.outages import LONGEST_RECEIVER
 from deliveries.letters.reader import Reader
-from deliveries.letters.reading import SCHEME, clean, isolated
+from deliveries.letters.reading import clean, isolated, said
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 LEAST = 2  # of a unit, or a smaller one is counted
@@ -33,8 +35,7 @@ class Missed:
     def words(self) -> Mapping[str, Any]:
         return {
             "receiver": receiver(self.url),
-            "count": self.attempts,
-            "answer": clean(SCHEME.sub("", QUERY.sub("", self.last_error))),
+            "count": number(self.attempts),
             "late": length(self.now - self.due_at),
         }
 
@@ -51,15 +52,14 @@ def mark(missed: Missed) -> str:
 
 def reason(missed: Missed, reader: Reader) -> str:
     said = failed(missed) if missed.has_failed else late(missed, reader)
-    answer = _("The last answer: %(answer)s") if missed.last_error else ""
-    return f"{said} {answer % missed.words}".strip()
+    return f"{said} {answer(missed.last_error)}".strip()
 
 
 def failed(missed: Missed) -> str:
     return (
         ngettext(
-            "The webhook to %(receiver)s failed for good, after %(count)d attempt: nobody there knows of this.",
-            "The webhook to %(receiver)s failed for good, after %(count)d attempts: nobody there knows of this.",
+            "The webhook to %(receiver)s failed for good, after %(count)s attempt: nobody there knows of this.",
+            "The webhook to %(receiver)s failed for good, after %(count)s attempts: nobody there knows of this.",
             missed.attempts,
         )
         % missed.words
@@ -77,11 +77,11 @@ def late(missed: Missed, reader: Reader) -> str:
 def length(wait: timedelta) -> str:
     """In the largest unit of which there are at least two."""
     if wait >= LEAST * DAY:
-        return ngettext("%(count)d day", "%(count)d days", wait // DAY) % {"count": wait // DAY}
+        return ngettext("%(count)s day", "%(count)s days", wait // DAY) % {"count": number(wait // DAY)}
     if wait >= LEAST * HOUR:
-        return ngettext("%(count)d hour", "%(count)d hours", wait // HOUR) % {"count": wait // HOUR}
+        return ngettext("%(count)s hour", "%(count)s hours", wait // HOUR) % {"count": number(wait // HOUR)}
     minutes = max(wait // MINUTE, 1)
-    return ngettext("%(count)d minute", "%(count)d minutes", minutes) % {"count": minutes}
+    return ngettext("%(count)s minute", "%(count)s minutes", minutes) % {"count": number(minutes)}
 
 
 def fallback_question(question: Letter, email: str, application: str, url: str) -> Letter:
@@ -90,7 +90,7 @@ def fallback_question(question: Letter, email: str, application: str, url: str) 
         "%(application)s, which uses Openvolt, tells %(receiver)s by webhook what happens. When one of these fails for "
         "good or is late, it wants to email %(email)s instead:"
     )
-    words = {"application": application, "email": email, "receiver": receiver(url)}
+    words = {"application": application, "email": email, "receiver": isolated(said(receiver(url)))}
     return replace(
         question,
         subject=_("Please confirm: emails when webhooks of %(application)s fail") % words,

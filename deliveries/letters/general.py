@@ -30,8 +30,8 @@ def general_letter(told: Told) -> Letter:
         what=what,
         meaning=_("This email can say it only in general words. The details below are what was recorded."),
         todo=_(
-            "See whether the details concern you. If you don't know what to do with them, pass this email on to the "
-            "people who develop %(application)s."
+            "See whether the details concern you. If you don't know what to do with them, ask the people who develop "
+            "%(application)s."
         )
         % {"application": told.application},
         action=pass_on(_("Pass it on to the developers"), subject, what),

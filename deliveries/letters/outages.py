@@ -3,7 +3,6 @@
 The words are for whoever looks after the receiver. Of the URL's query nothing is said, for it may be a token.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,13 +13,15 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from deliveries.letters import Action, Letter, pass_on
+from deliveries.letters.answers import answer
 from deliveries.letters.facts import Fact
+from deliveries.letters.handling import to_read
+from deliveries.letters.numbers import number
 from deliveries.letters.reader import Reader
-from deliveries.letters.reading import SCHEME, clean, isolated, name
+from deliveries.letters.reading import clean, isolated, name
 
 MOST_COUNTED = 1000
 LONGEST_RECEIVER = 60
-QUERY = re.compile(r"[?#][^\s;]*")
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,21 @@ class Outage:
 
     @property
     def last_answer(self) -> str:
-        """As the history says it, in English, without what mail programs would make a link of, and without a query."""
-        return clean(SCHEME.sub("", QUERY.sub("", self.facts["last_error"])))
+        return answer(self.facts["last_error"])
 
     @property
     def waiting(self) -> str:
         count = int(self.facts["unfinished"])
-        return _("more than %(most)s") % {"most": f"{MOST_COUNTED:,}"} if count > MOST_COUNTED else str(count)
+        return (
+            _("more than %(most)s") % {"most": number(MOST_COUNTED)}
+            if count > MOST_COUNTED
+            else number(count)
+        )
+
+    @property
+    def in_a_row(self) -> str:
+        count = self.facts["failures"]
+        return _("Failed attempts in a row: %(count)s.") % {"count": number(count)} if count else ""
 
     def moment(self, of: str) -> str:
         return self.reader.moment(datetime.fromisoformat(self.facts[of]))
@@ -58,7 +67,6 @@ class Outage:
             "since": self.moment("since"),
             "at": self.moment("at"),
             "disable_at": self.moment("disable_at"),
-            "failures": self.facts["failures"],
             "waiting": self.waiting,
             "answer": self.last_answer,
             "path": f"/v1/subscriptions/{self.subscription_id}",
@@ -70,8 +78,8 @@ class Outage:
             (_("Receiver"), clean(self.facts["url"])),
             (_("Description"), name(self.facts["description"])),
             (_("Failing since"), self.moment("since")),
-            (_("Failed attempts"), str(self.facts["failures"] or "")),
-            (_("Last answer"), self.last_answer),
+            (_("Failed attempts"), number(self.facts["failures"]) if self.facts["failures"] else ""),
+            (_("The last failure"), self.last_answer),
             (_("Notifications that wait"), self.waiting),
             *more,
         ]
@@ -84,17 +92,14 @@ Writer = Callable[[Outage], Letter]
 def failing(outage: Outage) -> Letter:
     words = outage.words
     subject = _("Webhooks to %(receiver)s have failed since %(since)s") % words
-    what = _(
-        "Every attempt to tell %(receiver)s what happens in %(application)s has failed since %(since)s: "
-        "%(failures)s attempts in a row."
-    )
+    what = _("Every attempt to tell %(receiver)s what happens in %(application)s has failed since %(since)s.")
     return Letter(
         subject=subject,
-        preview=last_answer(outage) or what % words,
+        preview=latest(outage) or what % words,
         what=what % words,
         meaning=_(
-            "What is to be told waits and is tried again. If no attempt succeeds for five days, until %(disable_at)s, "
-            "the subscription is disabled; you are warned the day before."
+            "Nothing is lost: what could not be delivered waits and is tried again. If no attempt succeeds for five "
+            "days, until %(disable_at)s, the subscription is disabled; you are warned the day before."
         )
         % words,
         todo=look_at_it(outage),
@@ -108,15 +113,15 @@ def disabling(outage: Outage) -> Letter:
     subject = _("Webhooks to %(receiver)s will be disabled on %(disable_at)s") % words
     what = _(
         "Every attempt to tell %(receiver)s what happens in %(application)s has failed since %(since)s. If none "
-        "succeeds until %(disable_at)s, the subscription is disabled then."
+        "succeeds before %(disable_at)s, the subscription is disabled then."
     )
     return Letter(
         subject=subject,
-        preview=_("One that succeeds before then is enough to prevent it."),
+        preview=latest(outage) or what % words,
         what=what % words,
         meaning=_(
-            "One that succeeds before then is enough to prevent it. A disabled subscription is sent nothing more; what "
-            "is to be told is held for it until somebody resumes it."
+            "One attempt that succeeds before then is enough to prevent it. A disabled subscription is sent nothing "
+            "more; what happens is held for it until somebody resumes it."
         ),
         todo=look_at_it(outage),
         action=to_the_receivers_people(outage, subject, what % words),
@@ -126,21 +131,26 @@ def disabling(outage: Outage) -> Letter:
 
 def disabled(outage: Outage) -> Letter:
     what = _(
-        "The subscription that tells %(receiver)s what happens in %(application)s was disabled on %(at)s, for every "
-        "attempt had failed since %(since)s."
+        "The subscription that tells %(receiver)s what happens in %(application)s was disabled on %(at)s, because "
+        "every attempt had failed since %(since)s."
     )
-    return ended(outage, what % outage.words)
+    todo = _("Mend the receiver. Then resume the subscription: POST %(path)s/resume.")
+    return ended(outage, what % outage.words, todo % outage.words)
 
 
 def gone(outage: Outage) -> Letter:
     what = _(
-        "The subscription that tells %(receiver)s what happens in %(application)s was disabled on %(at)s, for the "
-        "receiver answered 410 Gone: it wants no more notifications."
+        "The subscription that tells %(receiver)s what happens in %(application)s was disabled on %(at)s, because "
+        "the receiver answered 410 Gone: it wants no more notifications."
     )
-    return ended(outage, what % outage.words)
+    todo = _(
+        "If that was meant, delete the subscription. If not, mend the receiver; then resume the subscription: POST "
+        "%(path)s/resume."
+    )
+    return ended(outage, what % outage.words, todo % outage.words)
 
 
-def ended(outage: Outage, what: str) -> Letter:
+def ended(outage: Outage, what: str, todo: str) -> Letter:
     words = outage.words
     return Letter(
         subject=_("Webhooks to %(receiver)s are disabled") % words,
@@ -153,7 +163,7 @@ def ended(outage: Outage, what: str) -> Letter:
             "Nothing more is sent to it. What waits, and what happens from now on, is held for it and goes out when "
             "somebody resumes it."
         ),
-        todo=_("Mend the receiver. Then resume the subscription: POST %(path)s/resume.") % words,
+        todo=todo,
         action=to_the_reference(_("See how to resume it")),
         details=outage.details((_("Disabled"), outage.moment("at"))),
     )
@@ -165,7 +175,7 @@ def recovered(outage: Outage) -> Letter:
         subject=_("Webhooks to %(receiver)s get through again") % words,
         preview=_("The attempt of %(at)s succeeded; what waits goes out now.") % words,
         what=_(
-            "An attempt to tell %(receiver)s what happens in %(application)s has succeeded on %(at)s. It had failed "
+            "An attempt to tell %(receiver)s what happens in %(application)s succeeded on %(at)s, after all had failed "
             "since %(since)s."
         )
         % words,
@@ -180,8 +190,8 @@ def recovered(outage: Outage) -> Letter:
     )
 
 
-def last_answer(outage: Outage) -> str:
-    return _("The last answer: %(answer)s") % outage.words if outage.last_answer else ""
+def latest(outage: Outage) -> str:
+    return f"{outage.in_a_row} {outage.last_answer}".strip()
 
 
 def look_at_it(outage: Outage) -> str:
@@ -195,11 +205,8 @@ def look_at_it(outage: Outage) -> str:
 
 
 def to_the_receivers_people(outage: Outage, subject: str, what: str) -> Action:
-    return pass_on(
-        _("Tell the people who run the receiver"), subject, " ".join([what, last_answer(outage)]).strip()
-    )
+    return pass_on(_("Tell the people who run the receiver"), subject, f"{what} {outage.last_answer}".strip())
 
 
 def to_the_reference(label: str) -> Action:
-    url = f"{settings.PUBLIC_URL}/docs/"
-    return Action(label, url, _("%(label)s: %(url)s") % {"label": label, "url": url})
+    return to_read(label, f"{settings.PUBLIC_URL}/docs/")

@@ -5,17 +5,40 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
-from django.utils.dates import MONTHS_3
 from django.utils.translation import gettext as _
-from django.utils.translation import override
+from django.utils.translation import gettext_noop, override
 
-from deliveries.letters.reading import as_moment, clean
+from deliveries.letters.numbers import fraction
+from deliveries.letters.reading import as_moment, said
 from subscriptions.rhythm import zone_of
 
 LANGUAGES = {
     "en": "English",
     "de": "Deutsch",
 }  # those with all words in locale/, and the one they are written in
+MONTHS = (
+    gettext_noop("Jan"),
+    gettext_noop("Feb"),
+    gettext_noop("Mar"),
+    gettext_noop("Apr"),
+    gettext_noop("May"),
+    gettext_noop("Jun"),
+    gettext_noop("Jul"),
+    gettext_noop("Aug"),
+    gettext_noop("Sep"),
+    gettext_noop("Oct"),
+    gettext_noop("Nov"),
+    gettext_noop("Dec"),
+)
+# What clocks are called differently in other languages.
+CLOCKS = {
+    "CET": gettext_noop("CET"),
+    "CEST": gettext_noop("CEST"),
+    "EET": gettext_noop("EET"),
+    "EEST": gettext_noop("EEST"),
+    "WET": gettext_noop("WET"),
+    "WEST": gettext_noop("WEST"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +94,49 @@ class Reader:
 
     def moment(self, moment: datetime) -> str:
         """Day, time, and what the clocks there call it: 2 Nov 2026, 16:05 GMT."""
-        return f"{self.day(moment)}, {self.time(moment)} {abbreviation(self.local(moment))}"
+        return _("%(day)s, %(time)s %(clock)s") % self.parts(moment)
+
+    def parts(self, moment: datetime) -> dict[str, str]:
+        return {
+            "day": self.day(moment),
+            "time": self.time(moment),
+            "clock": abbreviation(self.local(moment)),
+        }
+
+    def between(self, first: datetime, last: datetime) -> str:
+        """From one moment to another, without saying twice what is the same of both."""
+        start, end = self.parts(first), self.parts(last)
+        if start == end:
+            return _("on %(moment)s") % {"moment": self.moment(first)}
+        if (start["day"], start["clock"]) != (end["day"], end["clock"]):
+            words = {"first": self.moment(first), "last": self.moment(last)}
+            return _("between %(first)s and %(last)s") % words
+        return _("on %(day)s, between %(first)s and %(last)s %(clock)s") % {
+            **end,
+            "first": start["time"],
+            "last": end["time"],
+        }
 
     def shown(self, value: object) -> str:
-        """A value as people write it; empty for what is no text, number or truth."""
+        """A value as people write it; empty for what is no text, number or truth. A whole number may be an ID."""
         if isinstance(value, bool):
             return _("yes") if value else _("no")
-        if not isinstance(value, str | int | float):
+        if isinstance(value, float):
+            return said(fraction(value))
+        if not isinstance(value, str | int):
             return ""
         moment = as_moment(value)
-        return self.moment(moment) if moment else clean(value)
+        return self.moment(moment) if moment else said(value)
 
 
 def month_name(local: datetime) -> str:
-    return str(MONTHS_3[local.month]).title()
+    return _(MONTHS[local.month - 1])
 
 
 def abbreviation(local: datetime) -> str:
     """GMT, CEST; UTC+4 where the zone has no letters for it."""
     letters = local.tzname() or "UTC"
     if letters[0] not in "+-":
-        return letters
+        return _(CLOCKS[letters]) if letters in CLOCKS else letters
     hours, minutes = letters[:3], letters[3:]
     return f"UTC{hours[0]}{int(hours[1:])}{':' + minutes if minutes else ''}"

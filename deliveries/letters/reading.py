@@ -2,16 +2,27 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 LONGEST_TEXT = 160
 LONGEST_NAME = 80
-SCHEME = re.compile(r"https?://", re.IGNORECASE)
+SEPARATOR = " · "
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:/{2,}", re.IGNORECASE)
+LINKED = re.compile(rf"(?:{SCHEME.pattern}|\bwww\.)+", re.IGNORECASE)  # whatever comes after it
+ADDRESS = re.compile(r"[<(\"']*[\w.+-]+@[\w.-]+[>)\"',.;:!?]*")
+DOT_IN_A_HOST = re.compile(r"(?<=\w)[.\u3002\uff0e\uff61](?=[^\W\d_])")
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
 
-# Controls, and the marks that turn the reading direction around for what follows; RTL letters need none of them.
-TURNING = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}
+# Controls, marks that turn the reading direction around (RTL letters need none), and blanks that are no spaces.
+UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\ud800-\udfff\u00ad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufeff\uffa0"
+    "\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
+)
+# Persian, Indian scripts and emoji need joiners; between Latin letters they are only there to deceive.
+STRAY_JOINERS = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]+")
+ZERO_WIDTH_SPACE = "\u200b"
 RIGHT_TO_LEFT = {"R", "AL", "AN"}
 ISOLATE, END_ISOLATE = "\u2068", "\u2069"
 
@@ -20,16 +31,19 @@ def clean(value: object, longest: int = LONGEST_TEXT) -> str:
     """One line of visible text, cut with an ellipsis when it is long."""
     text = " ".join(str(value)[: 4 * longest].split())
     if not (text.isascii() and text.isprintable()):
-        text = "".join(character for character in text if is_visible(character))
+        text = " ".join(STRAY_JOINERS.sub("", UNSEEN.sub("", text)).split())
     return cut(text, longest)
-
-
-def is_visible(character: str) -> bool:
-    return unicodedata.category(character) not in ("Cc", "Cs") and character not in TURNING
 
 
 def cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
+
+
+def fitting(texts: Sequence[str], longest: int = LONGEST_TEXT) -> str:
+    """In one line as many of the first as there is room for; only one that is alone is ever cut."""
+    while len(texts) > 1 and len(SEPARATOR.join(texts)) > longest:
+        texts = texts[:-1]
+    return cut(SEPARATOR.join(texts), longest)
 
 
 def isolated(text: str) -> str:
@@ -39,9 +53,23 @@ def isolated(text: str) -> str:
     return f"{ISOLATE}{text}{END_ISOLATE}"
 
 
+def said(value: object, longest: int = LONGEST_TEXT) -> str:
+    """What somebody else chose, as clean text of which no mail program makes a link; people read it as it was.
+
+    Where a host's dots are followed by a space of no width, it is none. Addresses of emails stay.
+    """
+    text = LINKED.sub("", clean(value, longest)).strip()
+    if not DOT_IN_A_HOST.search(text):
+        return text
+    return " ".join(word if ADDRESS.fullmatch(word) else unlinked(word) for word in text.split(" "))
+
+
+def unlinked(word: str) -> str:
+    return DOT_IN_A_HOST.sub(rf"\g<0>{ZERO_WIDTH_SPACE}", word)
+
+
 def name(value: object) -> str:
-    """A name that somebody chose, without what mail programs would make a link of."""
-    return SCHEME.sub("", clean(value, LONGEST_NAME)).strip()
+    return said(value, LONGEST_NAME)
 
 
 def as_moment(value: object) -> datetime | None:

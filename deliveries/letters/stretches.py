@@ -12,8 +12,10 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from deliveries.letters.charts import Cells
+from deliveries.letters.numbers import number
 from deliveries.letters.reader import Reader
-from deliveries.letters.reading import as_moment, clean
+from deliveries.letters.reading import as_moment, said
 
 MOST_METERS = 12
 A_LITTLE = timedelta(hours=3)  # from the meter's midnight to the reader's, mostly
@@ -30,10 +32,9 @@ Stretch = tuple[datetime, datetime]
 
 
 @dataclass(frozen=True)
-class Bar:
+class Bar(Cells):
     """Periods of one length in a row, each "full", "part" or "none" of it arrived."""
 
-    cells: Sequence[str]
     first: str
     last: str
     summary: str
@@ -53,7 +54,7 @@ class MeterData:
 
 @dataclass(frozen=True)
 class NewData:
-    """All of it; at most the first twelve meters are listed."""
+    """All of it; not all meters are listed."""
 
     meters: Sequence[MeterData]
     count: int
@@ -77,15 +78,15 @@ class Scale:
     named: Callable[[datetime], str]
 
 
-def by_meter(payload: Any, reader: Reader) -> NewData:
+def by_meter(payload: Any, reader: Reader, most: int = MOST_METERS) -> NewData:
     raw = defaultdict(list)
     for stretch in payload if isinstance(payload, list) else []:
         if isinstance(stretch, dict):
-            raw[clean(stretch.get("meter_id", _("without an ID")))].append(stretch)
+            raw[said(stretch.get("meter_id", _("without an ID")))].append(stretch)
     known = {meter: merged(moments_of(own)) for meter, own in raw.items()}
     first, last = bounds([stretch for own in known.values() for stretch in own])
     scale = scale_for(first, last, reader, gaps=any(len(own) > 1 for own in known.values()))
-    listed = list(raw)[:MOST_METERS]
+    listed = list(raw)[:most]
     meters = [of_meter(meter, raw[meter], known[meter], scale, reader) for meter in listed]
     return NewData(meters, len(raw), days(first, last, reader))
 
@@ -119,15 +120,19 @@ def of_meter(
     meter: str, raw: Sequence[dict[str, Any]], known: Sequence[Stretch], scale: Scale | None, reader: Reader
 ) -> MeterData:
     if not known:
-        return MeterData(
-            meter, period(clean(raw[0].get("start_interval")), clean(raw[-1].get("end_interval"))), None
-        )
+        return MeterData(meter, unreadable(raw[0], raw[-1], reader), None)
     first, last = known[0][0], known[-1][1]
     whole = period(reader.moment(first), reader.moment(last))
     if len(raw) > 1:
-        parts = ngettext("in %(count)d part", "in %(count)d parts", len(raw)) % {"count": len(raw)}
+        parts = ngettext("in %(count)s part", "in %(count)s parts", len(raw)) % {"count": number(len(raw))}
         whole = f"{whole} ({parts})"
     return MeterData(meter, whole, drawn(known, scale) if scale else None)
+
+
+def unreadable(first: dict[str, Any], last: dict[str, Any], reader: Reader) -> str:
+    """What is known of a time that has no two ends."""
+    start, end = reader.shown(first.get("start_interval")), reader.shown(last.get("end_interval"))
+    return period(start or _("unknown"), end or _("unknown")) if start or end else _("at an unknown time")
 
 
 def period(first: str, last: str) -> str:
@@ -240,7 +245,7 @@ def legend() -> dict[str, str]:
 
 def hours_counted(full: int, all_of: int) -> str:
     return counted(
-        ngettext("%(full)d of %(count)d hour complete", "%(full)d of %(count)d hours complete", all_of),
+        ngettext("%(full)s of %(count)s hour complete", "%(full)s of %(count)s hours complete", all_of),
         full,
         all_of,
     )
@@ -248,7 +253,7 @@ def hours_counted(full: int, all_of: int) -> str:
 
 def days_counted(full: int, all_of: int) -> str:
     return counted(
-        ngettext("%(full)d of %(count)d day complete", "%(full)d of %(count)d days complete", all_of),
+        ngettext("%(full)s of %(count)s day complete", "%(full)s of %(count)s days complete", all_of),
         full,
         all_of,
     )
@@ -256,7 +261,7 @@ def days_counted(full: int, all_of: int) -> str:
 
 def months_counted(full: int, all_of: int) -> str:
     return counted(
-        ngettext("%(full)d of %(count)d month complete", "%(full)d of %(count)d months complete", all_of),
+        ngettext("%(full)s of %(count)s month complete", "%(full)s of %(count)s months complete", all_of),
         full,
         all_of,
     )
@@ -264,11 +269,11 @@ def months_counted(full: int, all_of: int) -> str:
 
 def years_counted(full: int, all_of: int) -> str:
     return counted(
-        ngettext("%(full)d of %(count)d year complete", "%(full)d of %(count)d years complete", all_of),
+        ngettext("%(full)s of %(count)s year complete", "%(full)s of %(count)s years complete", all_of),
         full,
         all_of,
     )
 
 
 def counted(words: str, full: int, all_of: int) -> str:
-    return words % {"full": full, "count": all_of}
+    return words % {"full": number(full), "count": number(all_of)}

@@ -10,7 +10,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from deliveries.letters import Letter, Section
-from deliveries.letters.charts import Bar, Chart, cells, milliseconds, number
+from deliveries.letters.charts import Bar, Chart, cells
+from deliveries.letters.numbers import milliseconds, number
 from deliveries.letters.outages import to_the_reference
 from deliveries.letters.reader import Reader
 from deliveries.letters.reading import clean, isolated, name
@@ -64,37 +65,39 @@ def summary(week: Week) -> Letter:
     return Letter(
         subject=subject(week),
         preview=failing[0] if failing else outcome() % words,
-        what=_("This became of the notifications of %(application)s from %(first)s to %(last)s:") % words
-        + " "
-        + outcome() % words,
-        sections=[Section(_("Not getting through"), failing, more_failing(week))] if failing else [],
+        what=_(
+            "Of the notifications of %(application)s from %(first)s to %(last)s, %(delivered)s were delivered, "
+            "%(failed)s failed for good, and %(waiting)s still wait."
+        )
+        % words,
+        sections=[Section(_("Get nothing"), failing, more_failing(week))] if failing else [],
         charts=[chart for chart in (days_chart(week), slowest_chart(week)) if chart.bars],
         meaning=capped(week),
-        todo=see_what_failed() if needs_care else "",
+        todo=see_what_failed() if needs_care else _("Nothing: every receiver gets what it should."),
         action=to_the_reference(_("See how to send again what failed")) if needs_care else None,
         small=_(
-            "Days are those of UTC, a notification is counted on the day on which it was to be sent. Times are those "
-            "of attempts to send up to %(most)d notifications a day to each receiver."
+            "Days are those of UTC; a notification counts on the day on which it was to be sent. How long receivers "
+            "take is measured on up to %(most)s notifications a day to each."
         )
-        % {"most": week.facts["sampled"]},
+        % {"most": number(week.facts["sampled"])},
     )
 
 
 def subject(week: Week) -> str:
     if count := len(week.facts["failing"]) + week.facts["more_failing"]:
         told = ngettext(
-            "Week at %(application)s: %(count)d receiver is not getting through",
-            "Week at %(application)s: %(count)d receivers are not getting through",
+            "Week at %(application)s: %(count)s receiver gets nothing",
+            "Week at %(application)s: %(count)s receivers get nothing",
             count,
         )
-        return told % {"application": week.application, "count": count}
+        return told % {"application": week.application, "count": number(count)}
     if week.total("failed"):
         return _("Week at %(application)s: %(delivered)s delivered, %(failed)s failed") % week.words
     return _("Week at %(application)s: %(delivered)s delivered, none failed") % week.words
 
 
 def outcome() -> str:
-    return _("delivered: %(delivered)s; failed for good: %(failed)s; still waiting: %(waiting)s.")
+    return _("%(delivered)s delivered, %(failed)s failed for good, %(waiting)s still waiting.")
 
 
 def failing_lines(week: Week) -> list[str]:
@@ -109,13 +112,15 @@ def failing_line(told: Facts, reader: Reader) -> str:
     if not told["disabled"]:
         return _("%(receiver)s: every attempt has failed since %(since)s") % words
     if not told["since"]:
-        return _("%(receiver)s: disabled; what is to be told is held") % words
-    return _("%(receiver)s: disabled, failing since %(since)s; what is to be told is held") % words
+        return _("%(receiver)s: disabled; what happens is held for it") % words
+    return _("%(receiver)s: disabled, failing since %(since)s; what happens is held for it") % words
 
 
 def more_failing(week: Week) -> str:
     more = week.facts["more_failing"]
-    return ngettext("and %(count)d more", "and %(count)d more", more) % {"count": more} if more else ""
+    return (
+        ngettext("and %(count)s more", "and %(count)s more", more) % {"count": number(more)} if more else ""
+    )
 
 
 def receiver(told: Facts) -> str:
@@ -141,7 +146,7 @@ def sum_of(day: Facts) -> int:
 
 def day_bar(day: Facts, longest: int, week: Week) -> Bar:
     parts = {"full": day["delivered"], "part": day["waiting"], "fail": day["failed"]}
-    return Bar(day_name(day, week.calendar), said_of(day, week.facts["counted"]), cells(parts, longest))
+    return Bar(cells(parts, longest), day_name(day, week.calendar), said_of(day, week.facts["counted"]))
 
 
 def day_name(day: Facts, reader: Reader) -> str:
@@ -183,7 +188,7 @@ def slow_bar(told: Facts, longest: float) -> Bar:
         "p95": milliseconds(p95),
         "attempts": number(told["attempts"]),
     }
-    return Bar(receiver(told), said, cells({"full": median, "part": p95 - median}, longest))
+    return Bar(cells({"full": median, "part": p95 - median}, longest), receiver(told), said)
 
 
 def capped(week: Week) -> str:

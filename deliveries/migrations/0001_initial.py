@@ -486,7 +486,7 @@ class Migration(migrations.Migration):
                     "remind_at",
                     models.DateTimeField(
                         blank=True,
-                        help_text="When it is to be told again if nobody has taken it; empty: not any more.",
+                        help_text="When it is to be told again if nobody has taken it, or finished it; empty: not any more.",
                         null=True,
                     ),
                 ),
@@ -535,7 +535,9 @@ class Migration(migrations.Migration):
                         name="case_unfinished",
                     ),
                     models.Index(
-                        condition=models.Q(("state", "open")), fields=["remind_at"], name="case_to_remind_of"
+                        condition=models.Q(("state", "done"), _negated=True),
+                        fields=["remind_at"],
+                        name="case_to_remind_of",
                     ),
                 ],
                 "constraints": [
@@ -574,6 +576,13 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="PausedDomain",
+            fields=[
+                ("domain", models.CharField(max_length=254, primary_key=True, serialize=False)),
+                ("until", models.DateTimeField()),
+            ],
+        ),
+        migrations.CreateModel(
             name="MailEvent",
             fields=[
                 (
@@ -582,7 +591,13 @@ class Migration(migrations.Migration):
                         default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False
                     ),
                 ),
-                ("email", models.EmailField(help_text="In lower case.", max_length=254)),
+                ("email", models.EmailField(help_text="As addresses are compared.", max_length=254)),
+                (
+                    "message",
+                    models.UUIDField(
+                        blank=True, help_text="What the email is known by, if that was told.", null=True
+                    ),
+                ),
                 (
                     "kind",
                     models.CharField(
@@ -651,7 +666,9 @@ class Migration(migrations.Migration):
                             ("case_taken", "Case Taken"),
                             ("case_handed_over", "Case Handed Over"),
                             ("case_done", "Case Done"),
+                            ("case_given_back", "Case Given Back"),
                             ("case_unhandled", "Case Unhandled"),
+                            ("case_unfinished", "Case Unfinished"),
                         ],
                         max_length=20,
                     ),
@@ -818,7 +835,9 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="delivery",
             index=models.Index(
-                condition=models.Q(("replay__isnull", False)), fields=["replay"], name="delivery_by_replay"
+                condition=models.Q(("replay__isnull", False)),
+                fields=["replay", "application", "-id"],
+                name="delivery_by_replay",
             ),
         ),
         migrations.AddIndex(
@@ -881,6 +900,93 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="attempt",
             index=models.Index(fields=["id"], name="attempt_by_id"),
+        ),
+        migrations.AddConstraint(
+            model_name="attempt",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("trigger__in", ["scheduled", "manual", "replay", "test"])),
+                name="attempt_trigger",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="attempt",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("outcome__in", ["succeeded", "failed"])), name="attempt_outcome"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="delivery",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["pending", "held", "succeeded", "failed", "cancelled"])),
+                name="delivery_status",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="delivery",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("trigger__in", ["scheduled", "manual", "replay", "test"])),
+                name="delivery_trigger",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="mailevent",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "kind__in",
+                        [
+                            "delivered",
+                            "deferred",
+                            "soft_bounced",
+                            "bounced",
+                            "complained",
+                            "unsubscribed",
+                            "rejected",
+                        ],
+                    )
+                ),
+                name="mail_event_kind",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="notice",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "kind__in",
+                        [
+                            "confirmation",
+                            "failing",
+                            "disabling",
+                            "disabled",
+                            "gone",
+                            "recovered",
+                            "summary",
+                            "fallback",
+                            "case_taken",
+                            "case_handed_over",
+                            "case_done",
+                            "case_given_back",
+                            "case_unhandled",
+                            "case_unfinished",
+                        ],
+                    )
+                ),
+                name="notice_kind",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="replay",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("only__in", ["failed", "missed", "all"])), name="replay_only"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="replay",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["running", "completed", "cancelled"])),
+                name="replay_status",
+            ),
         ),
         migrations.RunSQL("CREATE SEQUENCE delivery_position", "DROP SEQUENCE delivery_position"),
         migrations.RunSQL(

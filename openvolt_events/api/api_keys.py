@@ -58,7 +58,7 @@ class NewApiKey(StrictSerializer):
         max_length=len(Scope),
         help_text="Not more than the key has that makes it. Default: the same.",
     )
-    expires_at = Timestamp(default=None, allow_null=True)
+    expires_at = Timestamp(default=None, allow_null=True, help_text="A moment to come; null: never.")
 
     def validate_expires_at(self, moment: datetime | None) -> datetime | None:
         if moment is not None and moment <= timezone.now():

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from accounts.audit import picture, record
 from accounts.models import ApiKey, Application, Scope
 from openvolt_events.api.authentication import HasApplicationKey, HasPlatformKey, application_of
-from openvolt_events.api.fields import BoundedList, StrictSerializer, Text, Timestamp
+from openvolt_events.api.fields import BoundedList, EmailAddress, StrictSerializer, Text, Timestamp
 from openvolt_events.api.views import StrictList, StrictView, checked_input
 
 FIRST_KEY = "first key"
@@ -38,9 +38,7 @@ class NewApplicationAnswer(ApplicationAnswer):
 
 class NewApplication(StrictSerializer):
     name = Text(max_length=200)
-    contacts = BoundedList(
-        child=serializers.EmailField(max_length=254), default=list, max_length=MOST_CONTACTS
-    )
+    contacts = BoundedList(child=EmailAddress(), default=list, max_length=MOST_CONTACTS)
 
 
 @extend_schema_view(get=extend_schema(operation_id="list_applications", summary="List all applications"))

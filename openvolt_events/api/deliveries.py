@@ -129,13 +129,15 @@ class WholeDelivery(DeliverySummary):
 
     @extend_schema_field(AttemptOfDelivery(many=True))
     def get_attempts(self, delivery: Any) -> Any:
-        body = notification(delivery, attempt=0, trigger=Trigger.SCHEDULED).body()
+        told = notification(delivery, attempt=0, trigger=Trigger.SCHEDULED)
+        body = b"" if delivery.event.is_erased else told.body()
         return AttemptOfDelivery(delivery.newest_attempts[::-1], many=True, context={"body": body}).data
 
 
 class DeliveryFilter(filters.FilterSet):
     subscription_id = filters.UUIDFilter("subscription")
     event_id = filters.UUIDFilter("event")
+    replay_id = filters.UUIDFilter("replay")
     type = filters.ChoiceFilter("event_type", choices=[(name, name) for name in EVENT_TYPES])
     status = filters.ChoiceFilter(choices=Delivery.Status.choices)
     channel = filters.ChoiceFilter(choices=Channel.choices)

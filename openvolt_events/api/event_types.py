@@ -38,6 +38,9 @@ Catalogue = inline_serializer(
 )
 
 
+NAME = {"type": "string", "enum": sorted(EVENT_TYPES)}
+
+
 class EventTypes(StrictView):
     permission_classes: tuple[type[BasePermission], ...] = (HasAnyKey,)
     query_parameters = NewestFirst.query_parameters
@@ -47,12 +50,10 @@ class EventTypes(StrictView):
         summary="List the event types",
         description="By name.",
         parameters=[
-            OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST}),
             OpenApiParameter(
-                "cursor",
-                {"type": "string", "enum": sorted(EVENT_TYPES)},
-                description="From the `next` or `previous` of a page.",
+                "limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT_LIMIT}
             ),
+            OpenApiParameter("cursor", NAME, description="From the `next` or `previous` of a page."),
         ],
         responses={200: Catalogue},
     )
@@ -82,7 +83,10 @@ class SingleEventType(StrictView):
     permission_classes: tuple[type[BasePermission], ...] = (HasAnyKey,)
 
     @extend_schema(
-        operation_id="get_event_type", summary="Get an event type", responses={200: EventTypeEntry}
+        operation_id="get_event_type",
+        summary="Get an event type",
+        parameters=[OpenApiParameter("name", NAME, OpenApiParameter.PATH)],
+        responses={200: EventTypeEntry},
     )
     def get(self, request: Request, name: str) -> Response:
         if name not in EVENT_TYPES:

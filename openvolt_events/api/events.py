@@ -1,8 +1,6 @@
 """/v1/events: what happened, published by the platform and read by the application that it concerns."""
 
-import hashlib
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from http import HTTPStatus
 from itertools import accumulate
@@ -31,11 +29,19 @@ from deliveries.channels import Notification
 from deliveries.lifecycle import replay
 from deliveries.models import Delivery
 from deliveries.previewing import Code, Verdict, preview
-from deliveries.publishing import Change, ItemRefused, Published, UnknownEventType, publish_many
+from deliveries.publishing import (
+    Change,
+    IdempotencyConflict,
+    ItemsRefused,
+    Published,
+    UnknownEventType,
+    publish_many,
+)
 from events.event_types import EVENT_TYPES
 from events.idempotency import KEPT_FOR
 from events.models import Event
 from events.payloads import PayloadRefused
+from events.verbatim import Verbatim
 from openvolt_events.api.authentication import (
     HasAnyReadingKey,
     HasApplicationKey,
@@ -49,12 +55,14 @@ from openvolt_events.api.fields import (
     BoundedList,
     EventTypeName,
     MomentFilter,
+    StoredJSON,
     StrictSerializer,
     Text,
     Timestamp,
 )
+from openvolt_events.api.json import BatchJSONParser
 from openvolt_events.api.pagination import NewestFirst
-from openvolt_events.api.problems import InvalidInput, NoSuchId, error_at
+from openvolt_events.api.problems import InvalidInput, KeysConflict, NoSuchId, error_at
 from openvolt_events.api.views import Conditional, OfApplication, StrictList, StrictView, checked_input
 from subscriptions.models import Channel, Subscription
 
@@ -77,10 +85,6 @@ IF_NONE_MATCH = OpenApiParameter(
 )
 NOT_MODIFIED = OpenApiResponse(description="What you have still stands (`If-None-Match`).")
 
-Name = tuple[
-    str | None, str | None
-]  # an idempotency key, and the fingerprint of what it names, if more than one event
-
 
 class EventSummary(serializers.ModelSerializer):
     type = serializers.ChoiceField(sorted(EVENT_TYPES))
@@ -94,7 +98,7 @@ class EventSummary(serializers.ModelSerializer):
 
 
 class PublishedEvent(EventSummary):
-    payload = AnyJSON(source="payload_json")
+    payload = StoredJSON()
 
     class Meta(EventSummary.Meta):
         fields: tuple[str, ...] = (*EventSummary.Meta.fields, "payload")
@@ -104,7 +108,7 @@ class PublishedEvent(EventSummary):
 class ListedEvent(EventSummary):
     """An event in a list: `payload` is there if it was asked for (`expand=payload`)."""
 
-    payload = AnyJSON(source="payload_json", required=False)
+    payload = StoredJSON(required=False)
 
     class Meta(EventSummary.Meta):
         fields: tuple[str, ...] = (*EventSummary.Meta.fields, "payload")
@@ -122,7 +126,9 @@ class WholeEvent(PublishedEvent):
 class NewEvent(StrictSerializer):
     application_id = serializers.UUIDField()
     type = EventTypeName(max_length=100)
-    payload = AnyJSON()
+    payload = AnyJSON(
+        help_text="Any JSON value that fits the `schema` of its type (`GET /v1/event-types/{name}`), without U+0000."
+    )
     occurred_at = Timestamp(required=False)
 
 
@@ -183,7 +189,7 @@ class SubscriptionOfPreview(Reason):
 @extend_schema_field({"oneOf": [{"$ref": "#/components/schemas/Notification"}, {"type": "null"}]})
 class NotificationPreviewed(serializers.Field):
     def to_representation(self, value: Notification) -> Any:
-        return json.loads(value.body())
+        return Verbatim(value.body().decode())
 
 
 class EventPreviewed(serializers.Serializer):
@@ -289,25 +295,27 @@ class Events(OfApplication, StrictList):
     )
     def post(self, request: Request) -> Response:
         item = checked_input(NewEvent, request)
-        [published] = publish_items([item], [(idempotency_key(request), None)], "")
+        [published] = publish_items([{**item, "idempotency_key": idempotency_key(request)}], [""])
         return publish_response(PublishedEvent(published.event).data, published.replayed)
 
 
 class EventBatch(StrictView):
+    parser_classes = (BatchJSONParser,)
     permission_classes = (HasPlatformKey,)
 
     @extend_schema(
         operation_id="publish_events",
         summary="Publish up to 1000 events, all or none",
-        description="A payload that breaks its schema refuses the whole batch; `errors` point at the item. The header "
-        "`Idempotency-Key` stands for all items that have no `idempotency_key` of their own.",
+        description="A payload that breaks its schema refuses the whole batch; `errors` point at the items. The header "
+        "`Idempotency-Key` stands for the whole batch, beside the `idempotency_key` that an item may have of its own.",
         request=Batch,
         parameters=[IDEMPOTENCY_KEY],
         responses={201: PublishedBatch, 200: PublishedBatch},
     )
     def post(self, request: Request) -> Response:
         items = checked_input(Batch, request)["events"]
-        published = publish_items(items, batch_names(request, items), "/events")
+        places = [f"/events/{index}" for index in range(len(items))]
+        published = publish_items(items, places, idempotency_key(request))
         data = PublishedEvent([one.event for one in published], many=True).data
         return publish_response({"data": data}, all(one.replayed for one in published))
 
@@ -334,9 +342,9 @@ class PreviewOfEvent(StrictView):
         applications = {own.id: own} if own else Application.objects.in_bulk([item["application_id"]])
         refuse_unknown_applications([item], applications, [""])
         try:
-            found = preview(change_of(item, applications, None, None), timezone.now())
-        except ItemRefused as refused:
-            raise problem_of(refused, "") from None
+            found = preview(change_of(item, applications), timezone.now())
+        except (UnknownEventType, PayloadRefused) as reason:
+            raise InvalidInput(list(faults("", reason))) from None
         return Response(EventPreviewed(found).data)
 
 
@@ -394,19 +402,16 @@ def check_subscriptions(application: Application, ids: Sequence[UUID]) -> None:
 
 
 def publish_items(
-    items: Sequence[Mapping[str, Any]],
-    names: Sequence[Name],
-    pointer: str,
+    items: Sequence[Mapping[str, Any]], places: Sequence[str], key_of_all: str | None = None
 ) -> list[Published]:
-    """Publish all or none. `pointer` is the place of the items, if they are several."""
+    """Publish all or none. `places` are the JSON pointers of the items in the body."""
     applications = applications_of({item["application_id"] for item in items})
-    places = [f"{pointer}/{index}" if pointer else "" for index in range(len(items))]
     refuse_unknown_applications(items, applications, places)
-    changes = [change_of(item, applications, *name) for item, name in zip(items, names, strict=True)]
+    changes = [change_of(item, applications) for item in items]
     try:
-        return publish_many(changes, timezone.now())
-    except ItemRefused as refused:
-        raise problem_of(refused, places[refused.index]) from None
+        return publish_many(changes, timezone.now(), key_of_all)
+    except ItemsRefused as refused:
+        raise problem_of({places[index]: reason for index, reason in refused.reasons.items()}) from None
 
 
 def applications_of(ids: Collection[UUID]) -> dict[UUID, Application]:
@@ -416,19 +421,13 @@ def applications_of(ids: Collection[UUID]) -> dict[UUID, Application]:
     return {one.id: one for one in found}
 
 
-def change_of(
-    item: Mapping[str, Any],
-    applications: Mapping[UUID, Application],
-    key: str | None,
-    fingerprint: str | None,
-) -> Change:
+def change_of(item: Mapping[str, Any], applications: Mapping[UUID, Application]) -> Change:
     return Change(
         application=applications[item["application_id"]],
         type=item["type"],
         payload=item["payload"],
         occurred_at=item.get("occurred_at"),
-        idempotency_key=key,
-        fingerprint=fingerprint,
+        idempotency_key=item.get("idempotency_key"),
     )
 
 
@@ -444,16 +443,27 @@ def refuse_unknown_applications(
         raise InvalidInput(errors)
 
 
-def problem_of(refused: ItemRefused, place: str) -> Exception:
-    """Why the item was refused, as the API says it."""
-    match refused.reason:
+def problem_of(reasons: Mapping[str, Exception]) -> Exception:
+    """Why items were refused, by their places, as the API says it."""
+    if any(isinstance(reason, IdempotencyConflict) for reason in reasons.values()):
+        return reasons.get("") or KeysConflict(
+            [
+                error_at(f"{place}/idempotency_key", str(reason), "used_before")
+                for place, reason in reasons.items()
+            ]
+        )
+    return InvalidInput([error for place, reason in reasons.items() for error in faults(place, reason)])
+
+
+def faults(place: str, reason: Exception) -> Iterator[dict[str, str]]:
+    match reason:
         case PayloadRefused(errors=errors):
-            return InvalidInput(
-                [error_at(f"{place}/payload{error.pointer}", error.detail, error.code) for error in errors]
-            )
-        case UnknownEventType() as reason:
-            return InvalidInput([error_at(f"{place}/type", str(reason), "unknown_type")])
-    return refused.reason
+            for error in errors:
+                yield error_at(f"{place}/payload{error.pointer}", error.detail, error.code)
+        case UnknownEventType():
+            yield error_at(f"{place}/type", str(reason), "unknown_type")
+        case _:
+            raise reason
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -463,19 +473,6 @@ def idempotency_key(request: Request) -> str | None:
         return key
     detail = f"The header Idempotency-Key is not 1 to {LONGEST_KEY} visible ASCII characters; send a UUID."
     raise InvalidInput([error_at("", detail, "idempotency_key")])
-
-
-def batch_names(request: Request, items: Sequence[Mapping[str, Any]]) -> list[Name]:
-    """Each item's own idempotency key, or one made from the header's, which stands for the whole batch."""
-    own: list[Name] = [(item.get("idempotency_key"), None) for item in items]
-    if (key := idempotency_key(request)) is None:
-        return own
-    named, whole = hashed(key), hashed(repr([list(item.items()) for item in items]))
-    return [name if name[0] else (f"batch {named} {index}", whole) for index, name in enumerate(own)]
-
-
-def hashed(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def publish_response(document: Mapping[str, Any], replayed: bool) -> Response:

@@ -17,9 +17,12 @@ TITLES = {
     "403": "WrongKey",
     "404": "NotFound",
     "409": "Conflict",
+    "411": "LengthRequired",
+    "413": "TooLarge",
     "415": "NotJSON",
     "422": "InvalidInput",
     "429": "TooManyRequests",
+    "503": "Unavailable",
 }  # of the examples that stand for every call's
 
 

@@ -1,5 +1,6 @@
 """Fields and serializers that speak the API's words: strict about what comes in, exact about what goes out."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -11,9 +12,17 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
+from accounts.email_addresses import EmailRefused, check_email_address
 from deliveries.channels import event_timestamp
 from events.event_types import EVENT_TYPES
+from events.verbatim import Verbatim
 from openvolt_events.api.problems import MOST_ERRORS
+
+# Patterns that mean the same in ECMA 262, which JSON Schema has, and in Python. Each has its own idea of what \s is.
+UNSEEN = r"\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+WITHOUT_NUL = r"^[^\u0000]*$"
+NOT_BLANK = rf"^[{UNSEEN}]*[^\u0000{UNSEEN}][^\u0000]*$"
+BLANK = re.compile(f"[{UNSEEN}]*")
 
 
 class StrictSerializer(serializers.Serializer):
@@ -42,13 +51,38 @@ class Text(serializers.CharField):
     def __init__(self, **options: Any) -> None:
         super().__init__(trim_whitespace=False, **options)
 
+    @property
+    def pattern(self) -> str:
+        return WITHOUT_NUL if self.allow_blank else NOT_BLANK
+
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
-        if not data.strip() and not self.allow_blank:
+        if not self.allow_blank and BLANK.fullmatch(data):
             self.fail("blank")
         value: str = super().to_internal_value(data)
         return value
+
+
+@extend_schema_field(
+    {
+        "type": "string",
+        "format": "email",
+        "description": "At a domain, with at most 64 characters before the @, the first of them neither - nor |.",
+    }
+)
+class EmailAddress(serializers.EmailField):
+    """Where emails may go. Those that are there already are shown by a plain `EmailField`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=254, **options)
+
+    def run_validators(self, value: Any) -> None:
+        super().run_validators(value)
+        try:
+            check_email_address(value)
+        except EmailRefused as refused:
+            raise ValidationError(str(refused), "email") from None
 
 
 @extend_schema_field({"type": "string", "enum": sorted(EVENT_TYPES)})
@@ -136,6 +170,13 @@ class AnyJSON(serializers.Field):
 
     def to_representation(self, value: Any) -> Any:
         return value
+
+
+class StoredJSON(AnyJSON):
+    """JSON text, which goes out as it is."""
+
+    def to_representation(self, value: str) -> Verbatim:
+        return Verbatim(value)
 
 
 LONGEST_OVERLAP = 7 * 86400

@@ -1,8 +1,9 @@
-"""JSON in, strictly; JSON out, compactly."""
+"""JSON in, strictly and within limits; JSON out, compactly."""
 
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import IO, Any
 
 from django.conf import settings
@@ -13,6 +14,8 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.utils.encoders import JSONEncoder
 
+from events.payloads import number
+from events.verbatim import dumps
 from openvolt_events.api.problems import BodyTooLarge, NotJSON
 
 DEEPEST = 200  # payloads have a limit of their own, with a better message
@@ -26,11 +29,16 @@ class StrictJSONParser(BaseParser):
     """JSON as RFC 8259 has it: UTF-8, no NaN or Infinity, no name twice in an object, and no abyss."""
 
     media_type = "application/json"
+    limit = "MAX_BODY_BYTES"
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        body = read(stream, (parser_context or {})["request"])
+        body = read(stream, (parser_context or {})["request"], self.limit)
+        if has_too_many_values(body):
+            raise BodyTooLarge(
+                f"The body has more than {settings.MAX_BODY_VALUES} values (MAX_BODY_VALUES). Send less at a time."
+            )
         try:
             return parsed(body.decode())
         except UnicodeDecodeError as error:
@@ -47,6 +55,12 @@ class StrictJSONParser(BaseParser):
             raise ParseError(TOO_MANY_DIGITS) from None
 
 
+class BatchJSONParser(StrictJSONParser):
+    """The same for many events at once."""
+
+    limit = "MAX_BATCH_BYTES"
+
+
 TOO_DEEP = f"The body is nested deeper than {DEEPEST}; send something flatter."
 TOO_MANY_DIGITS = (
     f"The body has a number of more than {sys.get_int_max_str_digits()} digits; send it as a string."
@@ -55,7 +69,9 @@ TOO_MANY_DIGITS = (
 
 def parsed(text: str) -> Any:
     """Raises ValueError: Malformed, JSONDecodeError, or Python's own for an endless integer; or RecursionError."""
-    document = json.loads(text, parse_constant=refuse_constant, object_pairs_hook=unique_names)
+    document = json.loads(
+        text, parse_constant=refuse_constant, object_pairs_hook=unique_names, parse_float=number
+    )
     if text.count("[") + text.count("{") > DEEPEST and is_deep(document):
         raise Malformed(TOO_DEEP)
     return document
@@ -65,25 +81,34 @@ def is_deep(document: Any) -> bool:
     """Whether it is nested so deeply that code which walks it by recursion could fall over its limit."""
     level = [document]
     for _ in range(DEEPEST):
-        level = [item for container in level for item in items_of(container)]
+        lists = [each for each in level if type(each) is list]
+        objects = [each.values() for each in level if type(each) is dict]
+        level = list(chain.from_iterable([*lists, *objects]))
         if not level:
             return False
     return True
 
 
-def items_of(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+def has_too_many_values(body: bytes) -> bool:
+    """Whether to read it would keep this process from everything else. What stands in a text does not count."""
+    most: int = settings.MAX_BODY_VALUES
+    if values_up_to(body) <= most:
+        return False
+    bare = body.replace(rb"\\", b"").replace(rb"\"", b"")  # JSON has backslashes in texts alone
+    return bare.count(b'"') > 4 * most or values_up_to(b"".join(bare.split(b'"')[::2])) > most
 
 
-def read(stream: IO[Any], request: Request) -> bytes:
+def values_up_to(text: bytes) -> int:
+    """No fewer than it has: a comma or a bracket is before each. Those that are empty are counted twice."""
+    return text.count(b",") + text.count(b"[") + text.count(b"{") + 1
+
+
+def read(stream: IO[Any], request: Request, limit: str) -> bytes:
     if (coding := request.headers.get("content-encoding", "identity").lower()) != "identity":
         raise NotJSON(f"The body's Content-Encoding is {coding[:100]!r}; send it as it is.")
-    if int(request.META["CONTENT_LENGTH"]) > settings.MAX_BODY_BYTES:
-        raise BodyTooLarge(
-            f"The body is larger than {settings.MAX_BODY_BYTES} bytes (MAX_BODY_BYTES). Send less at a time."
-        )
+    most: int = getattr(settings, limit)
+    if int(request.META["CONTENT_LENGTH"]) > most:
+        raise BodyTooLarge(f"The body is larger than {most} bytes ({limit}). Send less at a time.")
     body: bytes = stream.read()
     return body
 
@@ -116,7 +141,7 @@ class JSONRenderer(BaseRenderer):
     ) -> bytes:
         if data is None:
             return b""
-        text = json.dumps(data, cls=JSONEncoder, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = dumps(data, JSONEncoder().default)
         return text.encode(errors="replace")  # half a surrogate pair that was sent may be quoted in a problem
 
 

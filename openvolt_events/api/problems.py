@@ -53,6 +53,17 @@ class NoSuchId(exceptions.NotFound):
         self.errors = list(errors)
 
 
+class KeysConflict(exceptions.APIException):
+    """Items of a batch whose idempotency keys were used before, for something else."""
+
+    status_code = HTTPStatus.CONFLICT
+    default_code = "idempotency-conflict"
+
+    def __init__(self, errors: Sequence[dict[str, str]]) -> None:
+        super().__init__(in_short(errors))
+        self.errors = list(errors)[:MOST_ERRORS]
+
+
 class NotJSON(exceptions.APIException):
     status_code = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     default_code = "not-json"

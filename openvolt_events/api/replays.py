@@ -85,7 +85,7 @@ class DryRun(serializers.Serializer):
 
 
 class ReplayWish(StrictSerializer):
-    """Needs the subscription as context."""
+    """What to tell again."""
 
     since = Timestamp(help_text=SINCE)
     until = Timestamp(required=False, help_text=UNTIL)
@@ -97,11 +97,12 @@ class ReplayWish(StrictSerializer):
         help_text=TYPES,
     )
     only = serializers.ChoiceField(Replay.Only.choices, help_text=ONLY)
-    url = WebAddress(max_length=2048, required=False, help_text=URL)
+    url = WebAddress(required=False, help_text=URL)
     dry_run = TrueOrFalse(default=False, help_text="Only say how many they are. Nothing is stored.")
 
     @property
     def subscription(self) -> Subscription:
+        """Comes as context."""
         subscription: Subscription = self.context["subscription"]
         return subscription
 

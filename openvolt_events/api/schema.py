@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpResponse
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerFieldExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.plumbing import get_lib_doc_excludes
 from drf_spectacular.renderers import OpenApiJsonRenderer2
@@ -15,7 +16,7 @@ from rest_framework.request import Request
 from events.event_types import EVENT_TYPES, EventType
 from openvolt_events.api.authentication import ApiKeyAuthentication
 from openvolt_events.api.examples import NOTIFICATIONS
-from openvolt_events.api.fields import StrictSerializer
+from openvolt_events.api.fields import StrictSerializer, Text
 from openvolt_events.api.problems import MEDIA_TYPE
 from openvolt_events.api.throttling import SECONDS
 from openvolt_events.api.views import Conditional, OfApplication, StrictList, StrictView
@@ -29,6 +30,9 @@ NO_KEY = "No key was sent, or it is unknown, expired or revoked."
 WRONG_KEY = "The key is of the other kind, or lacks the scope."
 NOT_FOUND = "There is no such thing, or it belongs to another application."
 CONFLICT = "What was asked for doesn't fit the state that it finds; `detail` says why, and what to do."
+TOO_LARGE = (
+    f"The body has more than {{}} bytes, or more than {settings.MAX_BODY_VALUES} values; send less at a time."
+)
 INVALID = "The input was refused, and nothing stored; `errors` name each place."
 
 POINTED_ERROR = {
@@ -121,6 +125,14 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):
         ]
 
 
+class TextScheme(OpenApiSerializerFieldExtension):
+    target_class = Text
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: object, direction: object) -> dict[str, Any]:
+        return {"type": "string", "pattern": self.target.pattern}
+
+
 class OpenApi(Conditional):
     """The document, for anyone."""
 
@@ -151,9 +163,18 @@ def only_api(endpoints: Sequence[tuple[str, str, str, Any]]) -> list[tuple[str, 
 def close_requests(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """What is sent may have no other fields than these: `StrictSerializer` refuses them."""
     for name, schema in result["components"]["schemas"].items():
-        if name.endswith("Request"):
+        if name.endswith("Request") and "properties" in schema:
             schema["additionalProperties"] = False
+            schema["properties"] = {key: in_one_form(field) for key, field in schema["properties"].items()}
     return result
+
+
+def in_one_form(field: dict[str, Any]) -> dict[str, Any]:
+    """A text that may be empty, without the form of its own that drf-spectacular adds: it would fit both."""
+    match field.get("oneOf"):
+        case [form, {"type": "string", "maxLength": 0}]:
+            return {**form, **{name: value for name, value in field.items() if name != "oneOf"}}
+    return field
 
 
 def describe_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -199,7 +220,10 @@ def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[tup
     if method in ("post", "patch") or operation["operationId"] == "get_secret":
         yield "409", CONFLICT
     yield "411", "The body came without its length."
-    yield "413", "The body is too large."
+    yield (
+        "413",
+        TOO_LARGE.format(settings.MAX_BATCH_BYTES if path.endswith("/batch") else settings.MAX_BODY_BYTES),
+    )
     yield "415", "The body is not `application/json`, or compressed."
     yield "422", INVALID
     yield "429", TOO_MANY

@@ -11,7 +11,14 @@ from django.conf import settings
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view, inline_serializer
+from drf_spectacular.drainage import set_override
+from drf_spectacular.utils import (
+    PolymorphicProxySerializer,
+    extend_schema,
+    extend_schema_field,
+    extend_schema_view,
+    inline_serializer,
+)
 from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -38,7 +45,10 @@ from openvolt_events.api.authentication import HasApplicationKey, application_of
 from openvolt_events.api.deliveries import DeliverySummary
 from openvolt_events.api.events import DeliveriesMade, EventSummary
 from openvolt_events.api.fields import (
+    UNSEEN,
+    WITHOUT_NUL,
     BoundedList,
+    EmailAddress,
     EventTypeName,
     Nothing,
     StrictSerializer,
@@ -49,8 +59,16 @@ from openvolt_events.api.fields import (
 )
 from openvolt_events.api.problems import InvalidInput, error_at
 from openvolt_events.api.views import OfApplication, StrictList, StrictView, checked_input
-from subscriptions.addresses import AddressRefused, check_url
-from subscriptions.custom_headers import HeaderRefused, check_headers
+from subscriptions.addresses import LONGEST_URL, AddressRefused, check_url
+from subscriptions.custom_headers import (
+    LONGEST_NAME,
+    LONGEST_VALUE,
+    NAME,
+    VISIBLE,
+    WORDS,
+    HeaderRefused,
+    check_headers,
+)
 from subscriptions.filters import MOST_BYTES, MOST_POINTERS, MOST_VALUES, faults_of
 from subscriptions.models import EVERY_TYPE, HIGHEST_RATE, Channel, Recipient, Subscription
 from subscriptions.previewing import MOST_BYTES as MOST_PREVIEWED_BYTES
@@ -71,6 +89,7 @@ OF_CHANNEL = {
     },
     Channel.EMAIL: {"recipients"},
 }
+POINTER_PATTERN = "^" + POINTER.pattern.replace("[^~/]", r"[^~/\u0000]") + "$"
 NEEDED = {Channel.WEBHOOK: "url", Channel.EMAIL: "recipients"}
 ORDERED = (
     "Its deliveries go out one at a time, in the order of publishing; one that fails holds those behind it until it "
@@ -98,12 +117,12 @@ FALLBACK = (
     {
         "type": "object",
         "maxProperties": MOST_POINTERS,
-        "propertyNames": {"maxLength": LONGEST_POINTER, "pattern": f"^{POINTER.pattern}$"},
+        "propertyNames": {"maxLength": LONGEST_POINTER, "pattern": POINTER_PATTERN},
         "additionalProperties": {
             "type": "array",
             "minItems": 1,
             "maxItems": MOST_VALUES,
-            "items": {"type": ["string", "number", "boolean", "null"]},
+            "items": {"type": ["string", "number", "boolean", "null"], "pattern": WITHOUT_NUL},
         },
         "examples": [{"/0/meter_id": ["m-1", "m-2"]}],
     }
@@ -160,7 +179,15 @@ class SubscriptionAnswer(serializers.ModelSerializer):
     ordered = serializers.BooleanField(allow_null=True, help_text=ORDERED)
     ordering_key = serializers.CharField(allow_null=True, help_text=ORDERING_KEY)
     fallback = serializers.SerializerMethodField(help_text=FALLBACK)
-    failing_since = Timestamp(allow_null=True)
+    failing_since = Timestamp(
+        allow_null=True, help_text="The first attempt that has failed since the last success; null: none."
+    )
+    last_error = serializers.CharField(help_text="What the last failed attempt since then came to.")
+    disable_at = Timestamp(
+        allow_null=True,
+        help_text="When it is disabled unless an attempt succeeds before; known a day ahead, when the application's "
+        "contacts are told.",
+    )
     created_at = Timestamp()
     updated_at = Timestamp()
 
@@ -187,6 +214,8 @@ class SubscriptionAnswer(serializers.ModelSerializer):
                 "status",
                 "status_reason",
                 "failing_since",
+                "last_error",
+                "disable_at",
                 "created_at",
                 "updated_at",
             ),
@@ -215,6 +244,18 @@ class NewSubscriptionAnswer(SubscriptionAnswer):
         read_only_fields = fields
 
 
+@extend_schema_field(
+    {
+        "type": "object",
+        "maxProperties": settings.MAX_HEADERS,
+        "propertyNames": {"maxLength": LONGEST_NAME, "pattern": f"^{NAME.pattern}$"},
+        "additionalProperties": {
+            "type": "string",
+            "maxLength": LONGEST_VALUE,
+            "pattern": f"^{VISIBLE.pattern}$",
+        },
+    }
+)
 class Headers(serializers.DictField):
     """Headers, which are counted before any of them is looked at."""
 
@@ -226,6 +267,17 @@ class Headers(serializers.DictField):
         return value
 
 
+@extend_schema_field(
+    {
+        "type": "object",
+        "propertyNames": {"pattern": WITHOUT_NUL},
+        "additionalProperties": {"pattern": WITHOUT_NUL},
+    }
+)
+class Metadata(serializers.DictField):
+    """Any JSON object; `validate_metadata` says how large."""
+
+
 class TrueOrFalse(serializers.BooleanField):
     """A JSON boolean; no string or number is one."""
 
@@ -235,7 +287,7 @@ class TrueOrFalse(serializers.BooleanField):
         return data
 
 
-@extend_schema_field({"type": "string", "maxLength": LONGEST_POINTER, "pattern": f"^{POINTER.pattern}$"})
+@extend_schema_field({"type": "string", "maxLength": LONGEST_POINTER, "pattern": POINTER_PATTERN})
 class Pointer(Text):
     """A JSON pointer (RFC 6901). The empty one points to everything."""
 
@@ -250,9 +302,20 @@ class Pointer(Text):
         return pointer
 
 
-@extend_schema_field({"type": "string", "format": "uri", "maxLength": 2048, "pattern": "^https?://[^/]"})
+@extend_schema_field(
+    {
+        "type": "string",
+        "format": "uri",
+        "maxLength": LONGEST_URL,
+        # Without credentials, fragment, backslash and white space.
+        "pattern": rf"^https?://[^/?#@\\\u0000{UNSEEN}]+([/?][^#\\\u0000{UNSEEN}]*)?$",
+    }
+)
 class WebAddress(Text):
     """A URL; what kind of address it may lead to, `check_url` says."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=LONGEST_URL, **options)
 
 
 def event_types(required: bool) -> BoundedList:
@@ -271,7 +334,7 @@ def event_types(required: bool) -> BoundedList:
 
 
 class Fallback(StrictSerializer):
-    recipient = serializers.EmailField(max_length=254)
+    recipient = EmailAddress()
     event_types = event_types(required=False)
     late_after_seconds = WholeNumber(
         min_value=int(SHORTEST_AFTER.total_seconds()), max_value=LONGEST_WAIT, required=False, allow_null=True
@@ -286,9 +349,9 @@ class SubscriptionChanges(StrictSerializer):
     webhook, `recipients` by email only.
     """
 
-    url = WebAddress(max_length=2048, required=False)
+    url = WebAddress(required=False)
     recipients = BoundedList(
-        child=serializers.EmailField(max_length=254),
+        child=EmailAddress(),
         required=False,
         min_length=1,
         max_length=settings.MAX_RECIPIENTS,
@@ -299,11 +362,15 @@ class SubscriptionChanges(StrictSerializer):
     event_types = event_types(required=False)
     filter = PayloadFilter(required=False, help_text=FILTER)
     description = Text(max_length=500, allow_blank=True, required=False)
-    metadata = serializers.DictField(required=False, help_text="Yours: any JSON object up to 16 KiB.")
+    metadata = Metadata(
+        required=False, help_text="Yours: any JSON object up to 16 KiB, without U+0000 anywhere."
+    )
     headers = Headers(
         child=Text(),
         required=False,
-        help_text=f"Sent with every webhook. In a change, {HIDDEN!r} keeps the value that is there.",
+        help_text="Sent with every webhook, beside the service's own, which can't be replaced. Names are `x-…`, have a "
+        f"prefix of yours (`acme-token`), or are one of {', '.join(WORDS)}; what means something in HTTP is refused. "
+        f"In a change, {HIDDEN!r} keeps the value that is there.",
     )
     retry_schedule = BoundedList(
         child=WholeNumber(min_value=0, max_value=LONGEST_WAIT),
@@ -433,6 +500,32 @@ class NewSubscription(SubscriptionChanges):
             raise serializers.ValidationError({NEEDED[channel]: [fault]})
 
 
+class OfOneChannel(NewSubscription):
+    """For the document, which has a form a channel."""
+
+    own: Channel
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        others = set().union(*OF_CHANNEL.values()) - OF_CHANNEL[self.own]
+        fields = {name: field for name, field in super().get_fields().items() if name not in others}
+        one = {"type": "string", "const": self.own.value}
+        fields["channel"] = set_override(serializers.ChoiceField([self.own]), "field", one)
+        fields[NEEDED[self.own]].required = True
+        return fields
+
+
+class NewWebhookSubscription(OfOneChannel):
+    """Tell a URL, by signed webhook."""
+
+    own = Channel.WEBHOOK
+
+
+class NewEmailSubscription(OfOneChannel):
+    """Tell people by email, when they have confirmed."""
+
+    own = Channel.EMAIL
+
+
 def take_emails(values: dict[str, Any], subscription: Subscription, now: datetime) -> list[str] | None:
     """Whom what was sent names, None if it does not say; what else it says of a fallback becomes fields of its own."""
     if "fallback" not in values:
@@ -514,7 +607,11 @@ class Subscriptions(OfApplication, StrictList):
         summary="Subscribe, by webhook or by email",
         description="The answer has the signing `secret`; later `…/secret` shows it. Recipients of emails are "
         "asked to confirm.",
-        request=NewSubscription,
+        request=PolymorphicProxySerializer(
+            "NewSubscription",
+            {Channel.WEBHOOK: NewWebhookSubscription, Channel.EMAIL: NewEmailSubscription},
+            "channel",
+        ),
         responses={201: NewSubscriptionAnswer},
     )
     def post(self, request: Request) -> Response:
@@ -650,7 +747,8 @@ class RotateSecret(StrictView):
     @extend_schema(
         operation_id="rotate_secret",
         summary="Replace the signing secret",
-        description="Both the new and the old one sign until the overlap ends.",
+        description="Both the new and the old one sign until the overlap ends. At most "
+        f"{settings.MAX_SECRETS} secrets sign at a time; one more answers 409.",
         request=SecretOverlap,
         responses={200: RotatedSecret},
     )

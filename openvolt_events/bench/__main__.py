@@ -57,7 +57,7 @@ def choose_environment(postgres: EmbeddedPostgres) -> None:
             **kept,
             "DJANGO_SETTINGS_MODULE": "openvolt_events.settings",
             "DATABASE_URL": postgres.url(),
-            "SECRET_KEY": "of the benchmark",
+            "SECRET_KEY": "of the benchmark, which signs nothing that lasts",
             "ENCRYPTION_KEYS": Fernet.generate_key().decode(),
             "EMAIL_URL": "console:",
             "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",

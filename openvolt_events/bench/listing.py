@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
+from uuid import uuid4
 
 from django.db import connection
 from django.test import Client
@@ -106,7 +107,7 @@ def fill(application: Application, often: Subscription, seldom: Subscription, nu
     publish(application, 1)
     drain_all(accepting, 1)
     copy(SELDOM, "interval '89 days' + nth * interval '1 second'", kind_of(seldom))
-    copy(number - SELDOM - 1, "interval '88 days' * random()", {})
+    copy(number - SELDOM - 1, "interval '88 days' * random()", {"replay_id": f"'{uuid4()}'"})
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE deliveries_delivery")
         cursor.execute("CHECKPOINT")
@@ -119,6 +120,7 @@ def kind_of(seldom: Subscription) -> dict[str, str]:
         "channel": "'email'",
         "event_type": f"'{SELDOM_TYPE}'",
         "status": "'failed'",
+        "replay_id": f"'{uuid4()}'",
     }
 
 
@@ -162,6 +164,7 @@ def filters_of(subscription: Subscription) -> dict[str, str]:
     return {
         "subscription_id": str(subscription.id),
         "event_id": str(one.event_id),
+        "replay_id": str(one.replay_id),
         "type": one.event_type,
         "status": one.status,
         "channel": one.channel,

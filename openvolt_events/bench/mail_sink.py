@@ -4,38 +4,34 @@ import asyncio
 import sys
 import time
 
-ANSWERS = {b"DATA": b"354 go ahead\r\n", b"QUIT": b"221 bye\r\n"}
+from aiosmtpd.smtp import SMTP, Envelope, Session
 
 
 class Sink:
+    """Handler of aiosmtpd."""
+
     def __init__(self) -> None:
         self.taken = 0
         self.first = self.last = 0.0
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"220 sink\r\n")
-        while line := await reader.readline():
-            verb = line[:4].upper()
-            writer.write(self.stat() if verb == b"STAT" else ANSWERS.get(verb, b"250 ok\r\n"))
-            if verb == b"DATA":
-                await reader.readuntil(b"\r\n.\r\n")
-                self.note(time.monotonic())
-                writer.write(b"250 taken\r\n")
-            elif verb == b"QUIT":
-                break
-        writer.close()
-
-    def note(self, now: float) -> None:
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         self.taken += 1
-        self.first = self.first or now
-        self.last = now
+        self.last = time.monotonic()
+        self.first = self.first or self.last
+        return "250 taken"
 
-    def stat(self) -> bytes:
-        return f"250 {self.taken} {self.last - self.first:.6f}\r\n".encode()
+
+class Server(SMTP):
+    event_handler: Sink
+
+    async def smtp_STAT(self, argument: str | None) -> None:
+        sink = self.event_handler
+        await self.push(f"250 {sink.taken} {sink.last - sink.first:.6f}")
 
 
 async def main(port: int) -> None:
-    server = await asyncio.start_server(Sink().serve, "127.0.0.1", port, limit=16 * 1024 * 1024)
+    sink = Sink()
+    server = await asyncio.get_running_loop().create_server(lambda: Server(sink), "127.0.0.1", port)
     await server.serve_forever()
 
 

@@ -95,6 +95,14 @@ class Migration(migrations.Migration):
                 ),
                 ("status_reason", models.CharField(blank=True, max_length=500)),
                 (
+                    "moving",
+                    models.BooleanField(
+                        default=False,
+                        editable=False,
+                        help_text="Its deliveries are being held, released or cancelled, as its state says, some at a time.",
+                    ),
+                ),
+                (
                     "failing_since",
                     models.DateTimeField(
                         blank=True,
@@ -316,7 +324,10 @@ class Migration(migrations.Migration):
                         default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False
                     ),
                 ),
-                ("email", models.EmailField(help_text="In lower case.", max_length=254, unique=True)),
+                (
+                    "email",
+                    models.EmailField(help_text="As addresses are compared.", max_length=254, unique=True),
+                ),
                 ("reason", models.CharField(max_length=500)),
                 ("source", models.CharField(help_text="Who said so.", max_length=50)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
@@ -354,6 +365,12 @@ class Migration(migrations.Migration):
                 condition=models.Q(("cooling_until__isnull", False)),
                 fields=["cooling_until"],
                 name="subscription_cooling",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="subscription",
+            index=models.Index(
+                condition=models.Q(("moving", True)), fields=["id"], name="subscription_moving"
             ),
         ),
         migrations.AddIndex(
@@ -463,6 +480,29 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="recipient_quiet_hours",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="recipient",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("status__in", ["unconfirmed", "confirmed", "unsubscribed", "suppressed"])
+                ),
+                name="recipient_status",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="recipient",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("frequency__in", ["at_once", "hourly", "daily"])),
+                name="recipient_frequency",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="subscription",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["active", "paused", "disabled"])),
+                name="subscription_status",
             ),
         ),
     ]

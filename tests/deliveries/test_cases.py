@@ -17,11 +17,22 @@ from deliveries.cases import Person, finish, forget_cases, give_back, hand_over,
 from deliveries.dispatch import drain
 from deliveries.erasing import erase
 from deliveries.failing import DISABLE_AFTER, sweep, tell_gone
-from deliveries.lifecycle import choose, disable, replay, resume, send_test
+from deliveries.lifecycle import (
+    choose,
+    delete_subscription,
+    disable,
+    replay,
+    resume,
+    send_test,
+    set_recipients,
+    unsubscribe_recipient,
+)
 from deliveries.mailing import send_notices
 from deliveries.models import Case, Delivery, Notice
+from deliveries.notices import GATHER_FOR
 from deliveries.partitions import retention_over
 from deliveries.publishing import publish
+from deliveries.suppressing import suppress
 from deliveries.working_hours import after_working
 from subscriptions.models import Recipient, Subscription
 from tests.support import factories
@@ -34,7 +45,18 @@ pytestmark = pytest.mark.django_db
 
 ANN, BOB, EVE = "ann@example.org", "bob@example.org", "eve@example.org"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+SECOND = timedelta(seconds=1)
+NEVER = datetime.max.replace(tzinfo=UTC)
 REVOKED = "hosted_consent.revoked"
+WHAT = "Consent revoked: Flat 2 electricity"
+
+
+def suppressed(one: Recipient, now: datetime) -> None:
+    suppress({one.email: "It does not exist."}, "mail server", now)
+
+
+def delete_all_of_it(one: Recipient, now: datetime) -> None:
+    delete_subscription(one.subscription, now)
 
 
 @pytest.fixture
@@ -175,7 +197,7 @@ def test_the_others_get_a_note_if_they_wish_and_whoever_took_it_does_not(case, c
     mailbox = sent(clock)
     assert subjects(mailbox) == {BOB: f"{ANN} is on it: Consent revoked: Flat 2 electricity"}
     text = text_of(mailbox.message())
-    assert f"{ANN} is on it since " in text
+    assert f"{ANN} has been on it since " in text
     assert "withdrew the consent" in text
     assert "/recipients/preferences/" in text
 
@@ -193,10 +215,121 @@ def test_a_note_that_is_no_longer_so_is_not_sent(case, clock):
 def test_who_takes_it_again_and_again_pesters_nobody(case, clock):
     for _ in range(5):
         take(case, person(case, ANN), clock())
+        clock.forward(SECOND)
         give_back(case, person(case, ANN), clock())
     take(case, person(case, ANN), clock())
 
-    assert kinds() == ["case_taken"] * 2
+    mailbox = sent(clock)
+    assert subjects(mailbox) == dict.fromkeys((BOB, EVE), f"{ANN} is on it: {WHAT}")
+    assert len(mailbox.messages()) == 2
+
+
+def test_whoever_heard_that_somebody_is_on_it_hears_that_it_was_given_back(case, clock):
+    choose(recipient(EVE), {"notes": False}, clock())
+    take(case, person(case, ANN), clock())
+    sent(clock)
+
+    give_back(case, person(case, ANN), clock())
+
+    mailbox = sent(clock)
+    assert subjects(mailbox) == {BOB: f"Nobody is on it any more: {WHAT}"}
+    text = text_of(mailbox.message())
+    assert f"{ANN} is not on it any more, and nobody else is." in text
+    assert "I'm on it: open this page" in text
+    assert "/recipients/preferences/" in text
+
+
+def test_who_saw_in_a_letter_that_somebody_is_on_it_hears_that_it_was_given_back(case, clock):
+    take(case, person(case, ANN), clock())
+    Notice.objects.all().delete()  # told of the event later, by a letter that said so
+
+    give_back(case, person(case, ANN), clock())
+
+    assert subjects(sent(clock)).keys() == {BOB, EVE}
+
+
+def test_what_staff_give_back_is_told_whoever_had_it_too(case, clock):
+    take(case, person(case, ANN), clock())
+    sent(clock)
+
+    reopen(case, clock())
+
+    assert subjects(sent(clock)) == dict.fromkeys((ANN, BOB, EVE), f"Nobody is on it any more: {WHAT}")
+
+
+def test_given_back_and_taken_again_before_the_note_goes_out_is_one_note_that_is_so(case, clock):
+    take(case, person(case, ANN), clock())
+    sent(clock)
+    clock.forward(SECOND)
+    give_back(case, person(case, ANN), clock())
+    take(case, person(case, BOB), clock())
+
+    assert subjects(sent(clock)) == dict.fromkeys((ANN, EVE), f"{BOB} is on it: {WHAT}")
+
+
+def test_each_hand_over_is_told_to_whom_it_goes_and_to_the_others(case, clock):
+    ann, bob = person(case, ANN), person(case, BOB)
+    take(case, ann, clock())
+    sent(clock)
+
+    told = []
+    for by, to in ((ann, bob), (bob, ann), (ann, bob)):
+        clock.forward(SECOND)
+        assert hand_over(case, by, to, clock())
+        told.append(subjects(sent(clock)))
+
+    assert told == [
+        {BOB: f"For you: {WHAT}", EVE: f"{BOB} is on it: {WHAT}"},
+        {ANN: f"For you: {WHAT}", EVE: f"{ANN} is on it: {WHAT}"},
+        {BOB: f"For you: {WHAT}", EVE: f"{BOB} is on it: {WHAT}"},
+    ]
+
+
+def test_what_somebody_has_who_is_removed_is_nobodys_again_and_the_others_are_told(case, team, clock):
+    take(case, person(case, ANN), clock())
+    sent(clock)
+    assert reminding.let_go(clock()) == 0
+
+    set_recipients(team, [BOB, EVE], clock())
+
+    assert reminding.let_go(clock()) == 1
+    assert subjects(sent(clock)) == dict.fromkeys((BOB, EVE), f"Nobody is on it any more: {WHAT}")
+    case.refresh_from_db()
+    assert take(case, person(case, BOB), clock())
+
+
+@pytest.mark.parametrize("end", [unsubscribe_recipient, suppressed, delete_all_of_it])
+def test_who_unsubscribes_or_is_suppressed_has_it_no_longer(case, clock, end):
+    take(case, person(case, ANN), clock())
+
+    end(recipient(ANN), clock())
+
+    assert reminding.let_go(clock()) == 1
+    case.refresh_from_db()
+    assert case.is_open
+    assert cases.person_with(case, recipient(ANN).id) is None
+
+
+def test_who_is_told_by_another_subscription_too_keeps_it(case, owner, team, clock):
+    factories.confirmed_emails(owner, [ANN.upper()])
+    take(case, person(case, ANN), clock())
+
+    set_recipients(team, [BOB, EVE], clock())
+
+    assert reminding.let_go(clock()) == 0
+
+
+def test_a_contact_who_is_removed_has_it_no_longer(owner, clock):
+    owner.contacts = [ANN, BOB]
+    owner.save()
+    case = gone(owner, clock)
+    take(case, person(case, ANN), clock())
+    assert reminding.let_go(clock()) == 0
+
+    owner.contacts = [BOB]
+    owner.save()
+
+    assert reminding.let_go(clock()) == 1
 
 
 def test_who_was_not_told_yet_gets_no_note(case, clock):
@@ -224,7 +357,7 @@ def test_it_is_handed_over_and_the_other_is_told(case, clock):
     assert hand_over(case, person(case, ANN), person(case, BOB), clock())
 
     assert case.taken_by == BOB
-    assert subjects(sent(clock)) == {BOB: "For you: Consent revoked: Flat 2 electricity"}
+    assert subjects(sent(clock))[BOB] == f"For you: {WHAT}"
     assert not hand_over(case, person(case, ANN), person(case, EVE), clock())
     assert not finish(case, person(case, ANN), "Called.", clock())
 
@@ -237,7 +370,7 @@ def test_it_is_done_with_a_word_which_is_cleaned_and_bounded(case, clock):
     assert finish(case, person(case, ANN), outcome, clock())
 
     case.refresh_from_db()
-    assert case.outcome.startswith("Called. Bcc: x@example.org  <script> https://evil.example xxx")
+    assert case.outcome.startswith("Called. Bcc: x@example.org <script> https://evil.example xxx")
     assert len(case.outcome) == 500
     messages = sent(clock).messages()
     assert {message["to"] for message in messages} == {BOB, EVE}
@@ -257,14 +390,18 @@ def test_the_letters_button_says_who_is_on_it_if_somebody_is(case, team, clock):
         drain("email", clock)
 
     texts = [text_of(message) for message in mailbox.messages()]
-    told = [text for text in texts if "You can unsubscribe" in text or "Delivery " in text]
+    told = [text for text in texts if "Delivery " in text]
+    hers = [text for text in told if text.startswith("You have been on it since ")]
     assert len(told) == 3
-    for text in told:
-        assert "See who is on it: open this page" in text
-        assert f"Handled: {ANN} is on it since " in text
+    assert len(hers) == 1
+    assert "Finish it, hand it over or give it back: open this page" in hers[0]
+    for text in {*told} - {*hers}:
+        assert "See who is on it: http" in text
+        assert text.startswith(f"{ANN} has been on it since ")
+        assert "There is nothing for you to do." in text
 
 
-@pytest.mark.parametrize(("language", "words"), [("en", "is on it since"), ("de", "kümmert sich seit")])
+@pytest.mark.parametrize(("language", "words"), [("en", "has been on it since"), ("de", "kümmert sich seit")])
 def test_a_digest_says_who_is_on_it(owner, clock, language, words):
     factories.confirmed_emails(owner, [ANN])
     factories.confirmed_emails(owner, [BOB])
@@ -318,6 +455,7 @@ def test_what_nobody_takes_is_told_once_more_after_a_working_day(case, clock):
     assert reminding.remind(clock()) == 1
     assert reminding.remind(clock()) == 0
 
+    clock.forward(GATHER_FOR)
     mailbox = sent(clock)
     assert subjects(mailbox) == dict.fromkeys(
         (ANN, BOB, EVE), "Nobody is on it yet: Consent revoked: Flat 2 electricity"
@@ -327,17 +465,71 @@ def test_what_nobody_takes_is_told_once_more_after_a_working_day(case, clock):
     assert reminding.remind(clock()) == 0
 
 
-def test_what_somebody_took_or_finished_is_not_told_again(case, clock):
+def test_whoever_took_it_and_did_nothing_for_a_working_day_is_reminded_alone_and_once(case, clock):
     take(case, person(case, ANN), clock())
+    sent(clock)
+    clock.forward_to(remind_at() - SECOND)
+    assert reminding.remind(clock()) == 0
+
+    clock.forward(SECOND)
+    assert reminding.remind(clock()) == 1
+
+    clock.forward(GATHER_FOR)
+    mailbox = sent(clock)
+    assert subjects(mailbox) == {ANN: f"You are still on it: {WHAT}"}
+    assert "Finish it, hand it over or give it back: open this page" in text_of(mailbox.message())
+    clock.forward(10 * DAY)
+    assert reminding.remind(clock()) == 0
+
+
+def test_what_is_finished_is_not_told_again(case, clock):
+    take(case, person(case, ANN), clock())
+    clock.forward_to(remind_at())
+    reminding.remind(clock())
+    finish(case, person(case, ANN), "Called.", clock())
 
     clock.forward(10 * DAY)
 
     assert reminding.remind(clock()) == 0
+    assert set(subjects(sent(clock)).values()) == {f"Done: {WHAT}"}
+
+
+def test_whom_it_is_handed_over_to_has_a_working_day_of_their_own(case, clock):
+    take(case, person(case, ANN), clock())
+    clock.forward(DAY / 2)
+    hand_over(case, person(case, ANN), person(case, BOB), clock())
+
+    assert remind_at() >= clock() + DAY
+
+
+def test_who_was_told_by_a_digest_is_reminded_a_working_day_after_it(case, clock):
+    told_at = case.created_at + 14 * HOUR
+    Delivery.objects.filter(recipient=recipient(BOB)).update(finished_at=told_at)
+    clock.forward_to(remind_at())
+    reminding.remind(clock())
+
+    due = {one.email: one.due_at or NEVER for one in Notice.objects.filter(kind="case_unhandled")}
+    assert due[BOB] == after_working(DAY, told_at, "UTC") + GATHER_FOR
+    assert due[EVE] < due[BOB]
+
+
+def test_while_nobody_was_told_nobody_is_reminded_and_later_they_are(case, clock):
+    Delivery.objects.update(status="held", finished_at=None)
+    clock.forward_to(remind_at())
+    reminding.remind(clock())
+    assert kinds() == []
+
+    Delivery.objects.update(status="succeeded", finished_at=clock())
+    clock.forward_to(remind_at())
+    reminding.remind(clock())
+
+    assert kinds() == ["case_unhandled"] * 3
 
 
 def test_a_reminder_that_comes_too_late_is_not_sent(case, clock):
     clock.forward_to(remind_at())
     reminding.remind(clock())
+    clock.forward(GATHER_FOR)
     take(case, person(case, ANN), clock())
 
     assert set(subjects(sent(clock)).values()) == {f"{ANN} is on it: Consent revoked: Flat 2 electricity"}
@@ -382,7 +574,7 @@ def cut_short(*_: object, **__: object) -> None:
 
 def test_the_sweep_asks_the_earlier_clock_and_can_be_turned_off(case, clock, monkeypatch):
     clock.forward_to(remind_at())
-    monkeypatch.setattr(reminding, "earlier_clock", clock)
+    monkeypatch.setattr("deliveries.chores.earlier_clock", clock)
 
     with override_settings(HANDLING_REMINDER=timedelta(0)):
         reminding.sweep()
@@ -398,13 +590,34 @@ def test_with_reminders_turned_off_none_is_planned(team):
     assert Case.objects.get().remind_at is None
 
 
-def test_given_back_it_is_told_again_after_a_new_working_day(case, clock):
+@pytest.mark.parametrize("was_reminded_of", [False, True])
+def test_given_back_it_is_told_again_after_a_new_working_day(case, clock, was_reminded_of):
+    if was_reminded_of:
+        clock.forward_to(remind_at())
+        reminding.remind(clock())
+        clock.forward(GATHER_FOR)
+        sent(clock)
     take(case, person(case, ANN), clock())
     clock.forward(8 * DAY)
 
     give_back(case, person(case, ANN), clock())
 
     assert remind_at() > clock() + DAY - timedelta(minutes=1)
+    sent(clock)
+    clock.forward_to(remind_at())
+    reminding.remind(clock())
+    clock.forward(GATHER_FOR)
+    assert subjects(sent(clock)) == dict.fromkeys((ANN, BOB, EVE), f"Nobody is on it yet: {WHAT}")
+
+
+def test_a_reminder_that_waits_while_it_is_taken_and_given_back_is_not_sent(case, clock):
+    clock.forward_to(remind_at())
+    reminding.remind(clock())
+    take(case, person(case, ANN), clock())
+    give_back(case, person(case, ANN), clock())
+    clock.forward(GATHER_FOR)
+
+    assert subjects(sent(clock)) == {}
 
 
 @pytest.mark.parametrize(
@@ -438,6 +651,7 @@ def test_a_disabled_endpoint_is_a_case_for_the_contacts_and_its_email_has_the_bu
     owner.save()
 
     case = gone(owner, clock)
+    clock.forward(GATHER_FOR)
 
     mailbox = sent(clock)
     assert subjects(mailbox).keys() == {ANN, BOB}
@@ -449,7 +663,7 @@ def test_a_disabled_endpoint_is_a_case_for_the_contacts_and_its_email_has_the_bu
 
 
 def test_an_endpoint_that_fails_for_five_days_becomes_a_case(owner, clock, monkeypatch):
-    monkeypatch.setattr("deliveries.failing.earlier_clock", clock)
+    monkeypatch.setattr("deliveries.chores.earlier_clock", clock)
     now = clock()
     factories.webhook(
         owner,

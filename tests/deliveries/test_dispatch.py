@@ -13,7 +13,7 @@ from django.test import Client
 
 from deliveries import dispatch, lifecycle, patience, settling
 from deliveries.channels import Report, email
-from deliveries.claiming import claim
+from deliveries.claiming import Limits, claim
 from deliveries.dispatch import drain
 from deliveries.mailing import send_notices
 from deliveries.models import Attempt, Delivery, Notice
@@ -33,6 +33,7 @@ pytestmark = pytest.mark.django_db
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
+LIMITS = Limits(limit=10, share=10)
 
 
 @pytest.fixture
@@ -284,7 +285,7 @@ def test_a_question_that_a_killed_worker_had_taken_is_asked_when_its_lease_ends(
 
     with mail_server() as mailbox, monkeypatch.context() as killed:
         factories.emails(owner)
-        killed.setattr("deliveries.mailing.send_letter", die)
+        killed.setattr("deliveries.mailing.send_email", die)
         with pytest.raises(KeyboardInterrupt):
             send_notices(clock)
         killed.undo()
@@ -300,14 +301,14 @@ def test_a_question_that_a_killed_worker_had_taken_is_asked_when_its_lease_ends(
 def test_a_worker_that_asks_late_does_not_undo_what_another_has_settled(owner, clock, monkeypatch):
     def fail_late(*_):
         """Another worker takes the question over in the meantime, and succeeds."""
-        monkeypatch.setattr("deliveries.mailing.send_letter", email.send_letter)
+        monkeypatch.setattr("deliveries.mailing.send_email", email.send_email)
         clock.forward(timedelta(minutes=5))
         send_notices(clock)
         return Report(succeeded=False, error="It took too long.")
 
     with mail_server() as mailbox:
         factories.emails(owner)
-        monkeypatch.setattr("deliveries.mailing.send_letter", fail_late)
+        monkeypatch.setattr("deliveries.mailing.send_email", fail_late)
         send_notices(clock)
 
     request = Notice.objects.get()
@@ -317,13 +318,13 @@ def test_a_worker_that_asks_late_does_not_undo_what_another_has_settled(owner, c
 
 def test_questions_leave_time_for_notifications(owner, clock, monkeypatch):
     monkeypatch.setattr(dispatch, "LONGEST_MAILING", SECOND / 4)
-    ask = email.send_letter
+    ask = email.send_email
 
     def ask_slowly(*args):
         time.sleep(0.2)
         return ask(*args)
 
-    monkeypatch.setattr("deliveries.mailing.send_letter", ask_slowly)
+    monkeypatch.setattr("deliveries.mailing.send_email", ask_slowly)
     with mail_server() as mailbox:
         factories.confirmed_emails(owner, ["bob@example.org"])
         factories.emails(owner, [f"person{number}@example.org" for number in range(10)])
@@ -357,6 +358,53 @@ def test_a_database_that_drops_the_connection_in_the_middle_costs_no_attempt_and
     delivery = Delivery.objects.get()
     assert (delivery.status, delivery.attempt_count) == ("succeeded", 1)
     assert len(receiver.requests) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_email_that_is_under_way_for_longer_than_its_lease_stays_with_its_worker(
+    owner, clock, monkeypatch
+):
+    monkeypatch.setattr(dispatch, "BETWEEN_RENEWALS", 0.1)
+    taken_by_others: list[int] = []
+
+    def lease_ends() -> datetime:
+        ends = Delivery.objects.get().leased_until
+        assert ends
+        return ends
+
+    def take_long(*_) -> Report:
+        """As long as a lease lasts, and longer."""
+        for _nth in range(2):
+            ends = lease_ends()
+            clock.forward(SECOND * 25)
+            wait_for(lambda: lease_ends() > ends, 10)  # noqa: B023 - it is waited for here
+            taken_by_others.append(len(claim("email", clock(), LIMITS)))
+        connection.close()
+        return Report(succeeded=True)
+
+    factories.confirmed_emails(owner)
+    user_created(owner)
+    clock.forward(SECOND)
+    monkeypatch.setitem(dispatch.SENDERS, "email", take_long)
+
+    assert drain("email", clock) == 1
+
+    assert taken_by_others == [0, 0]
+    assert Delivery.objects.get().status == "succeeded"
+
+
+def test_a_lease_that_somebody_else_has_by_now_is_not_renewed(owner, clock):
+    factories.confirmed_emails(owner)
+    user_created(owner)
+    clock.forward(SECOND)
+    [ours] = claim("email", clock(), LIMITS)
+    clock.forward(MINUTE)
+    claim("email", clock(), LIMITS)
+    theirs = Delivery.objects.get().leased_until
+
+    settling.renew([ours], clock() + MINUTE)
+
+    assert Delivery.objects.get().leased_until == theirs
 
 
 @pytest.mark.django_db(transaction=True)

@@ -120,10 +120,21 @@ def test_stretches_that_overlap_or_come_twice_count_once():
     assert bar(by_meter(months(0, 1) * 50, Reader())) == "Jan 2025 ██ Feb 2025: 2 of 2 months complete"
 
 
-def test_moments_that_cant_be_read_are_shown_as_they_came():
-    data = by_meter([{"meter_id": "m", "start_interval": "yesterday", "end_interval": ["x"]}], Reader())
+@pytest.mark.parametrize(
+    ("start", "end", "period"),
+    [
+        ("yesterday", "today", "yesterday to today"),
+        ("yesterday", "", "yesterday to unknown"),
+        ("yesterday", ["x"], "yesterday to unknown"),
+        ("yesterday", None, "yesterday to unknown"),
+        (None, "2026-11-02T00:00:00Z", "unknown to 2 Nov 2026, 00:00 UTC"),
+        (None, {}, "at an unknown time"),
+    ],
+)
+def test_moments_that_cant_be_read_are_shown_as_they_came_or_said_to_be_unknown(start, end, period):
+    data = by_meter([{"meter_id": "m", "start_interval": start, "end_interval": end}], Reader())
 
-    assert data.meters[0].period == "yesterday to ['x']"
+    assert data.meters[0].period == period
     assert data.meters[0].bar is None
 
 

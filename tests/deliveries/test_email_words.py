@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -14,14 +15,14 @@ import polib  # type: ignore[import-untyped]
 import pytest
 
 from deliveries.channels import EmailTarget, Notification
-from deliveries.channels.email import send_letter
+from deliveries.channels.email import message, send_email
 from deliveries.channels.wording import Wording, confirmation_wording, notification_wording, sentences
 from deliveries.letters import Told, pass_on, write_to
 from deliveries.letters.events import LETTERS, SENTENCES
 from deliveries.letters.handling import HANDLED
 from deliveries.letters.reader import LANGUAGES, Reader
 from events.event_types import EVENT_TYPES
-from tests.lookbook.emails import samples
+from tests.lookbook.emails import LONDON, Sample, Writer, samples
 from tests.support.smtp import mail_server
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -88,6 +89,13 @@ def test_a_revoked_consent_says_whose_since_when_what_stops_and_whom_to_ask():
     assert "Reason given: The customer asked support to withdraw it." in words.text
     assert mailto(words) == "mailto:tom@mail.example?subject=Consent%20revoked%3A%20Tom%20Okafor"
     assert "Write to Tom Okafor: write to tom@mail.example." in words.text
+
+
+def test_a_consent_that_has_ended_has_no_end_to_come():
+    words = wording("hosted_consent.revoked")
+
+    assert "expiry" in CONSENT
+    assert "2027" not in words.text + words.html
 
 
 def test_without_a_name_the_consent_is_known_by_its_description_or_the_customers_id():
@@ -194,10 +202,10 @@ def test_a_german_reader_gets_everything_in_german_and_the_next_reader_nothing_o
 
     assert words.subject == "Einwilligung widerrufen: Flat 2 electricity"
     assert (
-        "Ein Kunde hat am 2. Nov 2026, 17:05 CET die Einwilligung „Flat 2 electricity“ widerrufen."
+        "Ein Kunde hat am 2. Nov. 2026, 17:05 Uhr MEZ die Einwilligung „Flat 2 electricity“ widerrufen."
         in words.text
     )
-    assert "Endet: 12. Okt 2027, 02:00 CEST" in words.text
+    assert "Endet: 12. Okt. 2027, 02:00 Uhr MESZ" in wording("hosted_consent.approved", reader=BERLIN).text
     assert '<html lang="de"' in words.html
     assert wording("hosted_consent.revoked").subject.startswith("Consent revoked")
 
@@ -207,9 +215,9 @@ def test_the_question_is_asked_in_the_readers_language():
 
     assert words.subject == "Bitte bestätigen: E-Mails über Green Homes"
     assert "Ein Zähler wurde angelegt." in words.text
-    assert "bis zum 2. Dez 2026" in words.text
+    assert "bis zum 2. Dez. 2026" in words.text
     with mail_server() as mailbox:
-        assert send_letter(lambda: words, "ann@example.org", ID, HAPPENED).succeeded
+        assert send_email(lambda: message(words, "ann@example.org", ID, HAPPENED, ""), ID).succeeded
     assert mailbox.message()["subject"] == words.subject
 
 
@@ -238,7 +246,9 @@ def test_the_catalogue_has_all_that_emails_say_and_nothing_else():
     ]
     files.append(ROOT / "openvolt_events/preferences.py")
     said = {words for path in files for words in marked(path)}
-    pages = [page for at in ("recipients", "cases") for page in (ROOT / "templates" / at).iterdir()]
+    pages = [
+        page for at in ("recipients", "cases", "contacts") for page in (ROOT / "templates" / at).iterdir()
+    ]
     said |= {words for page in pages for words in on_page(page)}
 
     assert {entry.msgid for entry in catalogue()} == said
@@ -264,35 +274,102 @@ def marked(path: Path) -> Iterator[str]:
                 yield text.value
 
 
-@pytest.mark.parametrize("event_type", [*EVENT_TYPES, "tariff.changed"])
-def test_no_word_of_a_german_email_is_left_in_english(event_type):
-    payload = EVENT_TYPES[event_type].example if event_type in EVENT_TYPES else {}
-    english, german = wording(event_type, payload), wording(event_type, payload, BERLIN)
-
-    def lines(words: Wording) -> set[str]:
-        return {line for line in words.text.split("\n") if len(line.split()) > 4}
-
-    assert lines(english) & lines(german) == set()
-
-
 def test_what_is_wanted_is_said_in_the_words_of_the_catalogue():
     assert sentences(["*"]) == [each.sentence for each in EVENT_TYPES.values()]
 
 
+@cache
+def look_book() -> dict[str, Sample]:
+    return {sample.name: sample for sample in samples()}
+
+
+def test_nobody_is_told_to_pass_on_their_own_links():
+    for sample in look_book().values():
+        said = sample.wording.text.lower()
+        assert "forward this email" not in said, sample.name
+        assert "pass this email on" not in said, sample.name
+        assert "leiten sie diese e-mail" not in said, sample.name
+    assert "Ask your team who it is: write an email of your own. Do not forward this one" in (
+        wording("user.created").text
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["hosted_consent.revoked.taken", "case.taken", "case.done", "digest.all_taken"]
+)
+def test_a_page_without_a_button_is_only_to_be_opened(name):
+    lines = [line for line in look_book()[name].wording.text.split("\n") if "/cases/" in line]
+
+    assert lines
+    for line in lines:
+        assert "See " in line, line
+        assert "press" not in line, line
+
+
+def test_what_a_digest_says_to_quote_is_known_to_the_api_and_the_admin():
+    text = look_book()["digest"].wording.text
+
+    assert "If you need help, quote this:\n  Delivery c9d893a1-11dc-4063-834f-35bff4437ca2" in text
+
+
+def test_a_digests_preview_names_its_first_events_whole_and_its_text_says_them_once():
+    sample = look_book()["digest.forty"]
+    told = [line for line in sample.wording.text.split("\n") if line.startswith("  - ")]
+
+    for named in sample.first_line.split(" · "):
+        assert not named.endswith("…"), named
+        assert any(named in line for line in told), named
+    assert sample.wording.text.startswith("This happened at Green Homes")
+    assert sample.first_line not in sample.wording.text
+
+
+def test_each_of_a_dozen_that_need_somebody_has_its_button_in_a_digest():
+    sample = Writer(LONDON).digest("digest", "", [("hosted_consent.revoked", CONSENT)] * 12)
+
+    assert sample.wording.text.count("I'm on it: open this page") == 12
+    assert "listed in notifications.json" not in sample.wording.text
+
+
+def test_the_preview_of_a_warning_is_understood_by_itself_and_said_once():
+    words = look_book()["outage.disabling"]
+
+    assert words.first_line.startswith("Failed attempts in a row: 1,204. The receiver answered 503")
+    assert words.wording.text.count("One attempt that succeeds before then") == 1
+
+
+def test_a_list_of_disabled_subscriptions_says_when_each_was_disabled_and_not_since_when_it_failed():
+    text = look_book()["outages.gone"].wording.text
+
+    assert (
+        "  - CRM, production (hooks.greenhomes.example/openvolt/events): on 2 Nov 2026, 09:13 GMT.\n" in text
+    )
+    assert "29 Oct" not in text
+
+
+def test_a_receiver_that_is_gone_may_have_meant_it():
+    assert "If that was meant, delete the subscription." in look_book()["outage.gone"].wording.text
+    assert "If that was meant" not in look_book()["outage.disabled"].wording.text
+
+
+def test_who_has_chosen_no_time_zone_reads_how_to():
+    assert "Time zone: UTC; choose yours by the link at the end" in wording("user.created").text
+    assert "choose yours" not in wording("user.created", reader=("Europe/London", "en")).text
+
+
 def test_a_digest_tells_of_thirteen_months_of_one_meter_as_one_row_with_one_bar():
-    sample = next(one for one in samples() if one.name == "digest.backfill")
+    sample = look_book()["digest.backfill"]
     text = sample.wording.text
 
     assert text.count("Meter 65a1f0c2b7d94e31a8c05f12:") == 1
     assert "Oct 2025 █████████████ Oct 2026 (13 of 13 months complete)" in text
-    assert "13 TIMES NEW METER DATA" in text
+    assert "13 BATCHES OF NEW METER DATA" in text
     assert text.count("  - New meter data: 1 meter, ") == 3
     assert "  - and 10 more, listed in notifications.json" in text
 
 
 def test_a_digest_leaves_out_of_its_summary_what_breaks_the_schema_and_still_names_each_event():
-    sample = next(one for one in samples() if one.name == "digest.odd")
+    sample = look_book()["digest.odd"]
 
     assert "None" not in sample.wording.text + sample.wording.html
-    assert "6 TIMES NEW METER DATA" in sample.wording.text
+    assert "6 BATCHES OF NEW METER DATA" in sample.wording.text
     assert "(2 of 2 months complete)" in sample.wording.text

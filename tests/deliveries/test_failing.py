@@ -13,7 +13,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deliveries import failing, lifecycle
+from deliveries import chores, failing, lifecycle
 from deliveries.dispatch import drain
 from deliveries.failing import DISABLE_AFTER, TELL_AFTER, WARN_AFTER, sweep
 from deliveries.mailing import send_notices
@@ -39,9 +39,10 @@ def owner():
 
 @pytest.fixture
 def clock(monkeypatch):
-    """That of the drains, and of the sweeps."""
+    """That of the drains, and of the sweeps. What is to be told waits for nothing else (test_together.py)."""
     clock = Clock()
-    monkeypatch.setattr(failing, "earlier_clock", clock)
+    monkeypatch.setattr(chores, "earlier_clock", clock)
+    monkeypatch.setattr(failing, "GATHER_FOR", timedelta(0))
     return clock
 
 
@@ -178,7 +179,7 @@ def test_the_letter_says_since_when_how_often_what_came_back_what_waits_and_when
     text = message.body
     assert message.subject.startswith("Webhooks to hooks.example.org have failed since ")
     assert "01:30 UTC" in message.subject
-    assert "9 attempts in a row" in text
+    assert "Failed attempts in a row: 9." in text
     assert "The receiver answered 302 Found and points to evil.example/; redirects" in text
     assert "Notifications that wait: 1\n" in text
     assert f"{(since + DISABLE_AFTER).day} " in text
@@ -289,7 +290,7 @@ LEAST = {"failing": TELL_AFTER, "disabling": WARN_AFTER, "disabled": DISABLE_AFT
 @pytest.mark.parametrize("state", ["paused", "disabled"])
 def test_what_staff_pause_or_disable_is_no_news(owner, clock, state):
     subscription = failing_subscription(owner, clock() - 6 * DAY)
-    lifecycle.suspend(subscription.id, state, "By hand.", clock())
+    lifecycle.suspend(subscription, state, "By hand.")
 
     sweep()
 

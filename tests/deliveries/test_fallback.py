@@ -6,7 +6,7 @@ import pytest
 from django.core import mail
 from django.utils import timezone
 
-from deliveries import fallback, lifecycle
+from deliveries import chores, lifecycle
 from deliveries.dispatch import drain
 from deliveries.fallback import sweep
 from deliveries.mailing import send_notices
@@ -35,7 +35,7 @@ def owner():
 def clock(monkeypatch):
     """That of the drains, and of the sweeps."""
     clock = Clock()
-    monkeypatch.setattr(fallback, "earlier_clock", clock)
+    monkeypatch.setattr(chores, "earlier_clock", clock)
     return clock
 
 

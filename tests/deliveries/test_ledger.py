@@ -111,7 +111,6 @@ def test_an_attempt_of_a_worker_that_came_back_late_adds_up(owner, subscription)
 
 
 BROKEN_DELIVERIES = [
-    ({"status": "lost"}, "is in no known state: lost"),
     ({"finished_at": None}, "is succeeded, and finished at: never"),
     ({"leased_until": timezone.now()}, "has half a lease"),
     ({"leased_until": timezone.now(), "lease_id": uuid4()}, "is succeeded, and leased"),

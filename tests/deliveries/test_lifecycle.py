@@ -1,7 +1,9 @@
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from threading import Thread
+from typing import Any
+from unittest.mock import patch
 from uuid import UUID
 
 import pytest
@@ -278,6 +280,40 @@ def test_a_publish_waits_for_a_pause_under_way_and_its_delivery_is_held(owner):
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("acts", "left", "new"),
+    [
+        ([lifecycle.pause], "held", "held"),
+        ([lifecycle.pause, lifecycle.resume], "pending", "pending"),
+        ([lifecycle.delete_subscription], "cancelled", None),
+    ],
+)
+def test_a_publisher_does_not_wait_until_a_backlog_is_moved(owner, monkeypatch, acts, left, new):
+    *before, act = acts
+    subscription = factories.webhook(owner)
+    for _ in range(5):
+        user_created(owner)
+    for one in before:
+        one(subscription, timezone.now())
+    move, published = lifecycle.move_some, []
+
+    def publish_meanwhile(*of: Any) -> bool:
+        publishing = in_a_thread(lambda: published.append(user_created(owner)))
+        publishing.start()
+        publishing.join(10)
+        assert not publishing.is_alive()
+        return move(*of)
+
+    monkeypatch.setattr(lifecycle, "MOVED_AT_ONCE", 2)
+    monkeypatch.setattr(lifecycle, "move_some", publish_meanwhile)
+    act(subscription, timezone.now())
+
+    assert len(published) >= 3
+    assert statuses() == [left] * 5 + [new] * len(published) * bool(new)
+    assert not Subscription.objects.get().moving
+
+
+@pytest.mark.django_db(transaction=True)
 def test_an_attempt_that_fails_while_a_pause_is_under_way_is_held_afterwards(owner):
     subscription = factories.webhook(owner)
     user_created(owner)
@@ -312,6 +348,27 @@ def somebody_waits_for_a_lock() -> bool:
         return cursor.fetchone()[0]
 
 
+CHANGES = [lifecycle.pause, lifecycle.resume, lifecycle.delete_subscription]
+
+
+class Killed(BaseException):
+    pass
+
+
+@contextmanager
+def killed_after(moves: int) -> Iterator[None]:
+    """Deliveries are moved one by one, and after so many of them no more."""
+    move, left = lifecycle.move_some, iter(range(moves))
+
+    def move_or_die(*of: Any) -> bool:
+        if next(left, None) is None:
+            raise Killed
+        return move(*of)
+
+    with patch.multiple(lifecycle, MOVED_AT_ONCE=1, move_some=move_or_die):
+        yield
+
+
 class Life(RuleBasedStateMachine):
     """Anything that people, workers and receivers do, in any order; what must hold after each step, and at the end."""
 
@@ -336,12 +393,12 @@ class Life(RuleBasedStateMachine):
 
     @rule(lane=st.sampled_from(["webhook", "email"]), limit=st.integers(1, 4))
     def claim(self, lane: str, limit: int) -> None:
-        for one in claim(lane, self.clock(), Limits(limit=limit, share=4)):
-            assert one.delivery.id not in self.succeeded
-            if one.sendable:
-                self.under_way.append(one)
+        for first in claim(lane, self.clock(), Limits(limit=limit, share=4)):
+            assert self.succeeded.isdisjoint(one.delivery.id for one in first.each)
+            if first.sendable:
+                self.under_way.append(first)
             else:
-                hold([one], self.clock())
+                hold(first.each, self.clock())
 
     @precondition(lambda self: self.under_way)
     @rule(
@@ -358,21 +415,31 @@ class Life(RuleBasedStateMachine):
         ),
     )
     def come_back(self, which: int, report: Report) -> None:
-        one = self.under_way.pop(which % len(self.under_way))
-        settle([Tried(one, report, self.clock(), timedelta(seconds=1))], self.clock())
+        first = self.under_way.pop(which % len(self.under_way))
+        settle([Tried(one, report, self.clock(), timedelta(seconds=1)) for one in first.each], self.clock())
 
     @precondition(lambda self: self.under_way)
     @rule(which=st.integers(0, 99))
     def die(self, which: int) -> None:
         self.under_way.pop(which % len(self.under_way))
 
-    @rule(act=st.sampled_from([lifecycle.pause, lifecycle.resume]), which=st.integers(0, 2))
+    @rule(act=st.sampled_from(CHANGES[:2]), which=st.integers(0, 2))
     def pause_or_resume(self, act, which: int) -> None:
         act(self.subscriptions[which], self.clock())
 
     @rule(which=st.integers(0, 2))
     def delete(self, which: int) -> None:
         lifecycle.delete_subscription(self.subscriptions[which], self.clock())
+
+    @rule(act=st.sampled_from(CHANGES), which=st.integers(0, 2), moves=st.integers(0, 3))
+    def be_killed_while_deliveries_are_moved(self, act, which: int, moves: int) -> None:
+        with killed_after(moves), suppress(Killed):
+            act(self.subscriptions[which], self.clock())
+
+    @rule()
+    def sweep(self) -> None:
+        lifecycle.finish_moves(self.clock())
+        assert not Subscription.objects.filter(moving=True).exists()
 
     @precondition(lambda self: Delivery.objects.exists())
     @rule(act=st.sampled_from([lifecycle.retry, lifecycle.cancel]), which=st.integers(0, 99))
@@ -394,14 +461,15 @@ class Life(RuleBasedStateMachine):
         for delivery in self.deliveries("pending"):
             assert delivery.next_attempt_at is not None
             assert delivery.finished_at is None
-            assert wanted_now(delivery) or delivery.lease_id is not None
+            is_left = delivery.lease_id is not None or delivery.subscription.moving
+            assert wanted_now(delivery) or is_left
 
     @invariant()
     def a_held_delivery_is_not_wanted_now(self) -> None:
         for delivery in self.deliveries("held"):
             assert delivery.next_attempt_at is delivery.lease_id is delivery.finished_at is None
-            assert not wanted_now(delivery)
-            assert delivery.subscription.deleted_at is None
+            assert not wanted_now(delivery) or delivery.subscription.moving
+            assert delivery.subscription.deleted_at is None or delivery.subscription.moving
 
     @invariant()
     def a_finished_delivery_is_nobodys(self) -> None:
@@ -437,11 +505,13 @@ class Life(RuleBasedStateMachine):
             lifecycle.resume(subscription, self.clock())
         for recipient in Recipient.objects.filter(status="unconfirmed"):
             lifecycle.confirm_recipient(recipient, self.clock())
+        lifecycle.finish_moves(self.clock())
         self.clock.forward(timedelta(days=2))
         for lane in ("webhook", "email"):
             while claims := claim(lane, self.clock(), Limits(limit=16, share=8)):
-                hold([one for one in claims if not one.sendable], self.clock())
-                wanted = [one for one in claims if one.sendable]
+                each = [one for first in claims for one in first.each]
+                hold([one for one in each if not one.sendable], self.clock())
+                wanted = [one for one in each if one.sendable]
                 settle([Tried(one, Report(True), self.clock(), timedelta(0)) for one in wanted], self.clock())
         assert not Delivery.objects.unfinished().exists()
 

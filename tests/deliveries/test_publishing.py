@@ -9,7 +9,7 @@ from deliveries.models import Delivery
 from deliveries.publishing import (
     Change,
     IdempotencyConflict,
-    ItemRefused,
+    ItemsRefused,
     UnknownEventType,
     publish,
     publish_many,
@@ -128,14 +128,15 @@ def test_a_payload_that_json_or_the_database_cannot_hold_is_refused_with_its_pla
     assert not Event.objects.exists()
 
 
-def test_a_batch_with_one_bad_item_publishes_nothing_and_names_the_item():
+def test_a_batch_with_bad_items_publishes_nothing_and_names_each():
     owner = factories.application()
     good = Change(owner, "user.created", factories.example("user.created"))
+    bad = Change(owner, "user.created", "no object")
 
-    with pytest.raises(ItemRefused) as refused:
-        publish_many([good, good, Change(owner, "user.created", "no object")], timezone.now())
+    with pytest.raises(ItemsRefused) as refused:
+        publish_many([good, bad, good, bad], timezone.now())
 
-    assert refused.value.index == 2
+    assert list(refused.value.reasons) == [1, 3]
     assert not Event.objects.exists()
 
 

@@ -137,6 +137,21 @@ def test_a_filter_decides_by_the_payload_also_when_it_is_counted(owner, clock):
     assert (told(job), job.matched) == ([wanted.id], 1)
 
 
+@pytest.mark.parametrize("url", ["", "http://127.0.0.1:9/elsewhere"])
+def test_a_filtered_event_keeps_its_place_among_those_with_the_same_key(owner, clock, url):
+    payload = factories.example("user.created")
+    webhook = factories.webhook(owner, filter={"/name": ["Ann"]}, ordered=True, ordering_key="/_id")
+    changes = [Change(owner, "user.created", payload | {"name": "Ann", "_id": id}) for id in "aba"]
+    publish_many(changes, timezone.now())
+    keys = [*Delivery.objects.order_by("id").values_list("ordering_key", flat=True)]
+
+    job = go_on(started(webhook, url=url), clock)
+
+    again = [*job.deliveries.order_by("id").values_list("ordering_key", flat=True)]
+    assert keys[0] == keys[2] != keys[1]
+    assert again == ([None] * 3 if url else keys)
+
+
 def test_tests_and_erased_events_are_never_told_again(owner, clock):
     webhook = factories.webhook(owner)
     erased, kept = events(owner, 2)

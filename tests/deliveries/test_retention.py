@@ -14,6 +14,7 @@ from django.utils import timezone
 from accounts import ids
 from deliveries import housekeeping, partitions, replaying, retention
 from deliveries.channels import Report
+from deliveries.chores import number_of
 from deliveries.claiming import Limits, claim
 from deliveries.housekeeping import keep_house
 from deliveries.ledger import faults
@@ -668,10 +669,10 @@ def test_a_worker_whose_clock_is_ahead_forgets_nothing_for_that(owner, subscript
 
 def test_one_worker_of_all_machines_does_it(monkeypatch):
     with psycopg.connect(database_url(), autocommit=True) as elsewhere:
-        elsewhere.execute("SELECT pg_advisory_lock(%s)", [housekeeping.LOCK])
+        elsewhere.execute("SELECT pg_advisory_lock(%s)", [number_of("housekeeping")])
         keep_house()
         assert partitions.partitions() == []
-        elsewhere.execute("SELECT pg_advisory_unlock(%s)", [housekeeping.LOCK])
+        elsewhere.execute("SELECT pg_advisory_unlock(%s)", [number_of("housekeeping")])
 
     keep_house()
     assert len(partitions.partitions()) == 2

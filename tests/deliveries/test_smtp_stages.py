@@ -7,11 +7,12 @@ import pytest
 from django.test import override_settings
 
 from deliveries.channels import EmailTarget, Notification
-from deliveries.channels.email import send
+from deliveries.channels.email import message, send, send_email
 from deliveries.channels.mail_connections import connections
 from deliveries.channels.refusals import says_no_such_address
+from deliveries.channels.wording import Wording
 from deliveries.domains import asks_for_time
-from tests.support.smtp import mail_server, scripted_server
+from tests.support.smtp import mail_server, parsed, scripted_server
 
 NOW = datetime(2026, 11, 2, 16, 5, 44, tzinfo=UTC)
 RECIPIENT = UUID("019a4c1e-0000-7d3a-9a51-0c2f6be3a7d4")
@@ -19,10 +20,19 @@ HELLO = [b"220 hi\r\n", b"250 hi\r\n"]
 TAKING = [b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"250 taken\r\n"]
 STAGES = ["greeting", "EHLO", "MAIL", "RCPT", "DATA", "after the dot"]
 LATER_STAGES = STAGES[2:]
+ABOUT_THE_EMAIL = STAGES[3:]
+SHORT = {"EMAIL_TIMEOUT": 0.4, "EMAIL_ANSWER_TIMEOUT": 0.4}
+AT_ONCE = b"250-hi\r\n250 PIPELINING\r\n"
 
 
-def email(**target: str):
-    told = Notification(uuid4(), uuid4(), uuid4(), "meter.created", NOW, "{}")
+@pytest.fixture(params=[HELLO[1], AT_ONCE], ids=["one by one", "at once"])
+def taking_commands(request, monkeypatch):
+    """A server that takes one command after the other, and one that takes several at once (RFC 2920)."""
+    monkeypatch.setattr(f"{__name__}.HELLO", [HELLO[0], request.param])
+
+
+def email(payload: str = "{}", **target: str):
+    told = Notification(uuid4(), uuid4(), uuid4(), "customer.created", NOW, payload)
     return send(told, EmailTarget("ann@example.org", RECIPIENT, "Green Homes", **target), NOW)
 
 
@@ -39,6 +49,7 @@ def after_one(stage: str) -> list[bytes]:
     return [*HELLO, *TAKING, *TAKING[: LATER_STAGES.index(stage)]]
 
 
+@pytest.mark.usefixtures("taking_commands")
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_temporary_refusal_at_any_stage_is_worth_another_try(stage):
     with scripted_server(*upto(stage), b"450 4.2.0 try later\r\n", b"450 4.2.0 try later\r\n"):
@@ -48,15 +59,105 @@ def test_a_temporary_refusal_at_any_stage_is_worth_another_try(stage):
     assert report.status_code == 450
 
 
+@pytest.mark.usefixtures("taking_commands")
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_permanent_refusal_ends_it_once_the_message_was_spoken_of(stage):
     with scripted_server(*upto(stage), b"550 5.7.1 no\r\n", b"550 5.7.1 no\r\n"):
         report = email()
 
     assert (report.succeeded, report.status_code) == (False, 550)
-    assert report.permanent == (stage in LATER_STAGES)
+    assert report.permanent == (stage in ABOUT_THE_EMAIL)
 
 
+@pytest.mark.parametrize("answer", ["550 5.7.1 sender rejected", "553 5.1.1 unknown", "550 no such user"])
+def test_a_refused_sender_is_our_fault_and_fails_no_delivery_for_good(answer):
+    with mail_server() as mailbox:
+        mailbox.answers["MAIL"] = answer
+        report = email()
+
+    assert (report.permanent, report.no_such_address, report.status_code) == (False, False, int(answer[:3]))
+
+
+def test_an_email_that_is_too_large_for_the_server_is_refused_for_good_though_it_is_at_mail():
+    with mail_server() as mailbox:
+        mailbox.answers["MAIL"] = "552 5.3.4 Message size exceeds fixed limit"
+        report = email()
+
+    assert (report.permanent, report.no_such_address) == (True, False)
+    assert "refused the message" in report.error
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "554 5.7.1 <ann@example.org>: Relay access denied",
+        "550 5.7.1 Unable to relay",
+        "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain",
+        "550 relay not permitted",
+        "550 5.7.1 <ann@example.org>... Relaying denied. Proper authentication required.",
+        "553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)",
+    ],
+)
+def test_a_server_that_does_not_relay_for_us_says_nothing_about_the_recipient(answer):
+    with mail_server() as mailbox:
+        mailbox.answers["RCPT"] = answer
+        report = email()
+
+    assert (report.permanent, report.no_such_address) == (False, False)
+    assert "is not set up to relay for this service" in report.error
+
+
+def test_a_relay_that_knows_that_there_is_no_such_address_is_believed():
+    with mail_server() as mailbox:
+        mailbox.answers["RCPT"] = "550 5.1.1 relaying denied: user unknown"
+        report = email()
+
+    assert (report.permanent, report.no_such_address) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_gone"),
+    [
+        ("550 No such user here", True),
+        ("550 <ann@example.org>: User unknown", True),
+        ("551 Unknown user", True),
+        ("550 Unknown recipient <ann@example.org>", True),
+        ("553 sorry, no mailbox here by that name", True),
+        ("550 The mailbox ann@example.org does not exist", True),
+        ("550 Recipient not found", True),
+        ("550 Requested action not taken: mailbox unavailable", False),
+        ("550 mailbox not available", False),
+        ("550 Sender domain does not exist", False),
+        ("550 Host name of the user's computer not found in DNS", False),
+        ("550 5.7.1 user unknown to our policy", False),
+        ("554 user unknown", False),
+        ("550 account disabled for spam, does not exist in whitelist", False),
+        ("550 blocked", False),
+    ],
+)
+def test_an_old_server_says_in_words_alone_that_there_is_no_such_address(answer, is_gone):
+    with mail_server() as mailbox:
+        mailbox.answers["RCPT"] = answer
+        report = email()
+
+    assert (report.permanent, report.no_such_address) == (True, is_gone)
+
+
+def test_an_answer_that_is_no_smtp_is_called_so():
+    with scripted_server(*HELLO, b"garbage\r\n"):
+        report = email()
+
+    assert (report.permanent, report.status_code) == (False, None)
+    assert "with something that is no answer of SMTP" in report.error
+
+
+def test_words_alone_that_come_after_the_message_say_nothing_of_the_address():
+    with mail_server() as mailbox:
+        mailbox.answers["DATA"] = "550 No such user here"
+        assert not email().no_such_address
+
+
+@pytest.mark.usefixtures("taking_commands")
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_server_that_hangs_up_at_any_stage_is_worth_another_try_and_none_is_made_at_once(stage):
     with scripted_server(*upto(stage)) as heard:
@@ -66,14 +167,90 @@ def test_a_server_that_hangs_up_at_any_stage_is_worth_another_try_and_none_is_ma
     assert copies(heard) <= 1
 
 
+@pytest.mark.usefixtures("taking_commands")
 @pytest.mark.parametrize("how", ["hang", "drip"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_server_that_hangs_or_drips_at_any_stage_is_cut_off_at_the_deadline(stage, how):
-    with scripted_server(*upto(stage), **{how: True}), override_settings(EMAIL_TIMEOUT=0.4):
+    with scripted_server(*upto(stage), **{how: True}), override_settings(**SHORT):
         report = email()
 
     assert (report.succeeded, report.permanent) == (False, False)
     assert report.error
+
+
+def test_a_server_that_thinks_for_long_after_the_dot_is_waited_for_and_gets_no_second_copy():
+    with mail_server() as mailbox, override_settings(EMAIL_TIMEOUT=0.5), connections.kept():
+        mailbox.thinks_for = 1.2
+        first, second = email(), email()
+
+    assert (first.succeeded, second.succeeded) == (True, True)
+    assert (len(mailbox.envelopes), mailbox.connections) == (2, 1)
+    assert first.timings.total_ms
+    assert first.timings.total_ms >= 1200
+
+
+@pytest.mark.parametrize("how", ["hang", "drip"])
+def test_an_answer_after_the_dot_is_not_waited_for_longer_than_that(how):
+    with (
+        scripted_server(*upto("after the dot"), **{how: True}),
+        override_settings(EMAIL_TIMEOUT=0.3, EMAIL_ANSWER_TIMEOUT=0.9),
+    ):
+        report = email()
+
+    assert (report.succeeded, report.permanent) == (False, False)
+    assert "no answer for 0.9 seconds after the email was sent" in report.error
+    assert report.timings.total_ms
+    assert 900 <= report.timings.total_ms < 3000
+
+
+def test_commands_go_at_once_to_a_server_that_takes_them_so():
+    silence, both = b"", b"250 ok\r\n250 ok\r\n"
+    with scripted_server(b"220 hi\r\n", AT_ONCE, silence, both, b"354 go\r\n", b"250 taken\r\n") as heard:
+        report = email()
+
+    assert report.succeeded
+    assert copies(heard) == 1
+
+
+NAMED = '{"_id": "1", "name": "Zoë 🏠", "email": "zoe@example.org"}'
+
+
+@pytest.mark.parametrize(
+    ("words", "body"), [("Zoë", b" BODY=8BITMIME"), ("Zoe", b"")], ids=["8 bit", "ASCII"]
+)
+def test_a_server_that_takes_8_bits_is_told_when_they_come(words, body):
+    letter = message(Wording("Hello", words, f"<p>{words}</p>"), "ann@example.org", RECIPIENT, NOW, "")
+    with scripted_server(b"220 hi\r\n", b"250-hi\r\n250 8BITMIME\r\n", *TAKING) as heard:
+        report = send_email(lambda: letter, RECIPIENT)
+
+    assert report.succeeded
+    assert heard[1] == b"mail FROM:<events@openvolt.example>" + body + b"\r\n"
+    assert words.encode() in heard[4]
+
+
+def test_a_server_that_takes_7_bits_alone_gets_no_others():
+    with scripted_server(*HELLO, *TAKING) as heard:
+        report = email(payload=NAMED)
+
+    [arrived] = [parsed(each) for each in heard if b"notification.json" in each]
+    text = arrived.get_body(("plain",))
+    assert report.succeeded
+    assert heard[1] == b"mail FROM:<events@openvolt.example>\r\n"
+    assert all(each.isascii() for each in heard)
+    assert max(len(line) for line in heard[4].split(b"\r\n")) <= 998
+    assert text
+    assert "Zoë 🏠" in text.get_content()
+    assert "Zoë 🏠" in arrived["subject"]
+    assert [part["content-transfer-encoding"] for part in arrived.walk()][2:] == ["base64"] * 3
+
+
+def test_a_server_that_wants_the_message_after_it_has_refused_the_address_does_not_get_it():
+    refusing = [b"250 ok\r\n", b"550 5.1.1 unknown\r\n", b"354 go\r\n", b"250 taken\r\n"]
+    with scripted_server(b"220 hi\r\n", AT_ONCE, *refusing) as heard:
+        report = email()
+
+    assert (report.succeeded, report.permanent, report.status_code) == (False, True, 550)
+    assert copies(heard) == 0
 
 
 def test_one_connection_takes_many_emails_and_ends_with_the_drain():
@@ -101,10 +278,12 @@ def test_each_email_of_a_kept_connection_has_its_own_answer_and_address():
     assert len(mailbox.envelopes) == 2
 
 
+@pytest.mark.usefixtures("taking_commands")
 @pytest.mark.parametrize("stage", LATER_STAGES)
-@pytest.mark.parametrize(("code", "permanent"), [(450, False), (550, True)])
-def test_a_refusal_on_a_kept_connection_stays_what_it_is(stage, code, permanent):
+@pytest.mark.parametrize("code", [450, 550])
+def test_a_refusal_on_a_kept_connection_stays_what_it_is(stage, code):
     refusal = f"{code} no\r\n".encode()
+    permanent = code == 550 and stage in ABOUT_THE_EMAIL
     with scripted_server(*after_one(stage), refusal) as heard, connections.kept():
         first, second = email(), email()
 
@@ -113,6 +292,7 @@ def test_a_refusal_on_a_kept_connection_stays_what_it_is(stage, code, permanent)
     assert copies(heard) == (2 if stage == "after the dot" else 1)
 
 
+@pytest.mark.usefixtures("taking_commands")
 @pytest.mark.parametrize("last_words", [[], [b"421 4.4.2 too many emails on this connection\r\n"]])
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA"])
 def test_a_kept_connection_that_ends_before_the_email_was_sent_costs_nothing(stage, last_words):
@@ -123,6 +303,7 @@ def test_a_kept_connection_that_ends_before_the_email_was_sent_costs_nothing(sta
     assert copies(heard) == 2
 
 
+@pytest.mark.usefixtures("taking_commands")
 def test_a_kept_connection_that_is_cut_after_the_dot_is_a_failed_attempt_and_no_second_copy_is_sent_at_once():
     silence = b""
     with scripted_server(*after_one("after the dot"), silence) as heard, connections.kept():
@@ -133,6 +314,7 @@ def test_a_kept_connection_that_is_cut_after_the_dot_is_a_failed_attempt_and_no_
     assert copies(heard) == 2
 
 
+@pytest.mark.usefixtures("taking_commands")
 def test_a_server_that_closes_after_the_dot_with_421_has_taken_nothing_and_is_asked_later():
     closing = b"421 4.3.2 going down\r\n"
     with scripted_server(*after_one("after the dot"), closing) as heard, connections.kept():
@@ -142,12 +324,13 @@ def test_a_server_that_closes_after_the_dot_with_421_has_taken_nothing_and_is_as
     assert copies(heard) == 2
 
 
+@pytest.mark.usefixtures("taking_commands")
 @pytest.mark.parametrize("how", ["hang", "drip"])
 @pytest.mark.parametrize("stage", LATER_STAGES)
 def test_a_kept_connection_that_hangs_is_cut_off_at_the_deadline(stage, how):
     with (
         scripted_server(*after_one(stage), **{how: True}) as heard,
-        override_settings(EMAIL_TIMEOUT=0.4),
+        override_settings(**SHORT),
         connections.kept(),
     ):
         first, second = email(), email()

@@ -16,7 +16,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Application
-from deliveries import summaries
+from deliveries import chores, summaries
 from deliveries.channels.summary_wording import summary_wording
 from deliveries.letters.charts import WIDTH, cells
 from deliveries.letters.reader import Reader
@@ -25,7 +25,7 @@ from deliveries.models import Attempt, Delivery, Notice
 from deliveries.partitions import first_id
 from deliveries.publishing import publish
 from deliveries.summaries import end_of_week, facts, sum_up, sweep
-from subscriptions.links import contact_id, summary_link, summary_signer
+from subscriptions.links import contact_id, contact_signer, summary_link
 from subscriptions.models import Subscription
 from tests.support import factories
 from tests.support.smtp import mail_server
@@ -222,7 +222,7 @@ def test_what_fails_is_named_with_since_when_and_what_is_disabled_too(owner: App
 
     words = summary_wording(facts(owner, monday - 7 * DAY), "ann@example.org", owner)
 
-    assert words.subject == "Week at Green Homes: 2 receivers are not getting through"
+    assert words.subject == "Week at Green Homes: 2 receivers get nothing"
     assert "CRM (down.example): every attempt has failed since 29 Oct 2026, 09:12 UTC" in words.text
     assert "gone.example: disabled" in words.text
     assert "paused.example" not in words.text
@@ -244,8 +244,8 @@ def test_a_german_summary_writes_numbers_and_days_as_germans_do(owner: Applicati
 
     words = summary_wording(told, "ann@example.org", owner, Reader("America/New_York", "de"))
 
-    assert words.subject == "Woche bei Green Homes: 1.204 zugestellt, keine fehlgeschlagen"
-    assert "Mo 26. Okt: 1.204 zugestellt" in words.text
+    assert words.subject == "Woche bei Green Homes: 1.204 zugestellt, keine gescheitert"
+    assert "Mo 26. Okt.: 1.204 zugestellt" in words.text
 
 
 def test_it_arrives_with_a_link_that_ends_it_and_one_click_for_mail_programs(
@@ -316,11 +316,11 @@ def test_what_was_ended_turned_off_or_is_no_contact_any_more_is_not_sent(
 def test_a_link_of_another_contact_application_or_purpose_ends_nothing(owner: Application, monday: datetime):
     other = wanting("Other", monday)
     client = Client()
-    mixed = summary_signer().sign(owner.id.hex + contact_id(other.id, "ann@example.org").hex)
+    mixed = contact_signer("summary").sign(owner.id.hex + contact_id(other.id, "ann@example.org").hex)
     unsigned = owner.id.hex + contact_id(owner.id, "ann@example.org").hex
 
     assert client.post(f"/contacts/summary/{unsigned}").status_code == 404
-    assert client.post(f"/contacts/summary/{summary_signer().sign('x')}").status_code == 404
+    assert client.post(f"/contacts/summary/{contact_signer('summary').sign('x')}").status_code == 404
     for token in (mixed, summary_link(owner.id, "eve@example.org").rpartition("/")[2]):
         assert "nothing to do" in client.post(f"/contacts/summary/{token}").content.decode()
 
@@ -361,7 +361,7 @@ def test_an_application_whose_summary_breaks_does_not_hold_up_the_others(
 @pytest.mark.django_db(transaction=True)
 def test_two_sweeps_at_once_tell_once(owner: Application, monday: datetime, monkeypatch: pytest.MonkeyPatch):
     delivery(factories.webhook(owner), monday - DAY)
-    monkeypatch.setattr(summaries, "earlier_clock", lambda: monday + EIGHT)
+    monkeypatch.setattr(chores, "earlier_clock", lambda: monday + EIGHT)
     together = threading.Barrier(2, timeout=30)
 
     def at_once() -> None:

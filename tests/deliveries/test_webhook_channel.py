@@ -972,10 +972,61 @@ def test_a_redirect_is_a_failed_attempt_that_says_where_it_points(status):
 
     assert not report.succeeded
     assert not report.permanent
-    assert f"points to {elsewhere.url}" in report.error
+    assert f"points to http://127.0.0.1:{elsewhere.port}/…" in report.error
     assert "redirects are not followed" in report.error
     assert not elsewhere.requests
     assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("location", "pointing"),
+    [
+        (
+            "https://shop.example/customers/cust_1?email=ann@example.org#x",
+            " and points to https://shop.example/…",
+        ),
+        ("https://shop.example", " and points to https://shop.example/"),
+        ("HTTPS://Shop.Example:8443/", " and points to https://shop.example:8443/"),
+        ("https://ann:secret@shop.example/?x", " and points to https://shop.example/…"),
+        ("https://[2001:db8::1]:8443/x", " and points to https://[2001:db8::1]:8443/…"),
+        ("//shop.example/customers/cust_1", ""),
+        ("/customers/cust_1", ""),
+        ("mailto:ann@example.org", ""),
+        ("https://[shop", ""),
+        ("https://shop.example:port/", ""),
+        ("https://cust 1; Ann/", ""),
+        ("", ""),
+    ],
+)
+def test_of_where_a_redirect_points_only_the_host_is_said_since_the_rest_may_be_about_people(
+    location, pointing
+):
+    with RawReceiver(say(f"HTTP/1.1 302 Found\r\nlocation: {location}\r\n\r\n".encode())) as receiver:
+        report = send(receiver.url)
+
+    assert report.error == (
+        f"The receiver answered 302 Found{pointing}; redirects are not followed, "
+        "so the subscription's URL must be the final one."
+    )
+    assert report.response_headers["location"] == location
+
+
+WRONG_LENGTHS = [b"-1", b"+2", b"2_0", b"two", b"2.0", b"", b"2,", b"2, 3", b"2\r\ncontent-length: 3"]
+
+
+@pytest.mark.parametrize("length", WRONG_LENGTHS)
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_whose_length_is_no_one_number_is_a_failed_attempt_and_the_receivers_fault(status, length):
+    with RawReceiver(say(b"HTTP/1.1 %d x\r\ncontent-length: %s\r\n\r\nok" % (status, length))) as receiver:
+        report = send(receiver.url)
+
+    assert not report.succeeded
+    assert report.error == "The receiver's answer has a Content-Length that is not one whole number."
+
+
+def test_a_length_that_is_said_twice_alike_is_one():
+    with RawReceiver(say(OK + b"content-length: 2\r\ncontent-length: 2\r\n\r\nok")) as receiver:
+        assert send(receiver.url).succeeded
 
 
 NOON = datetime(2026, 5, 2, 12, tzinfo=UTC)

@@ -12,7 +12,7 @@ from deliveries.models import Trigger
 from deliveries.windows import FIRST_SIZE, SLOW_AFTER, Windows
 from subscriptions.models import Subscription
 
-THREADS, MOST_SLOW = 16, 64
+THREADS, MOST_SLOW, WIDEST = 16, 64, 32
 NOW = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
 
 
@@ -24,7 +24,7 @@ def new_process():
 
 @pytest.fixture
 def drain():
-    return Windows(THREADS, MOST_SLOW)
+    return Windows(THREADS, MOST_SLOW, WIDEST)
 
 
 def claims(subscription_id: UUID, count: int, is_probe: bool = False, url: str = "") -> list[Claim]:
@@ -246,7 +246,7 @@ def test_what_waits_too_long_goes_back_and_the_rest_stays(drain):
 )
 def test_whatever_happens_nothing_is_sent_twice_or_forgotten(steps):
     windows.sizes.clear()
-    drain, subscriptions, now = Windows(4, 4), [uuid4() for _ in range(5)], 0.0
+    drain, subscriptions, now = Windows(4, 4, 8), [uuid4() for _ in range(5)], 0.0
     added: list[Claim] = []
     out: list[Claim] = []
     done: list[Claim] = []

@@ -5,8 +5,12 @@ A new operation gets its example here: add a `call` where it fits in, then `make
 
 import json
 from typing import Any
+from unittest.mock import patch
 
 import time_machine
+from django.conf import settings
+from django.db import OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import override_settings
 from django.utils import timezone
 
@@ -143,6 +147,7 @@ class Story:
     def look(self) -> None:
         wish = {"event_types": ["user.created"], "filter": {"/role": ["admin", "developer"]}}
         self.call("preview_subscription", "What would have matched", body=wish)
+        self.call("get_subscription", "One that fails", id=self.customers)
         self.call("list_events", "The newest two", query="?limit=2")
         self.call("list_events", "With payloads", query="?type=user.created&expand=payload")
         event = self.call("get_event", "With its payload and deliveries", id=self.customer_created)
@@ -213,3 +218,8 @@ class Story:
             for _ in range(50):
                 Api(self.recorder.keys["application"]).get("/v1/application")
             call("list_events", "More than the key may ask", status=429)
+        call("create_api_key", "In chunks", body={}, headers={"Transfer-Encoding": "chunked"}, status=411)
+        length = {"Content-Length": str(settings.MAX_BODY_BYTES + 1)}
+        call("create_api_key", "More than may be sent", body={}, headers=length, status=413)
+        with patch.object(BaseDatabaseWrapper, "cursor", side_effect=OperationalError("connection refused")):
+            call("list_events", "The database is away", status=503)

@@ -4,8 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,18 @@ from tests.support.running import REPOSITORY, Running, free_port, new_directory
 
 # Generated requests are many, and most have no key; nothing else about the service is other than in production.
 SETTINGS = dict.fromkeys(("RATE_LIMIT_ADDRESS", "RATE_LIMIT_APPLICATION", "RATE_LIMIT_PLATFORM"), "1000000")
+LISTED = ("events", "subscriptions", "deliveries", "api-keys")
 # What JSON Schema can't say makes good data bad for these: the address guard, ids that exist, a payload by its type,
-# the rules of a channel, moments that have passed.
+# the rules of the channel that a subscription has, moments that have passed, what else is no address for emails.
 RULES_BEYOND_THE_SCHEMA = (
     "publish_event",
     "publish_events",
     "preview_event",
     "create_subscription",
     "change_subscription",
-    "preview_subscription",
     "start_replay",
     "create_api_key",
+    "create_application",
 )
 ACCEPTED = ["2xx", "3xx", "401", "403", "404", "409", "422", "429"]
 
@@ -45,20 +47,44 @@ def service() -> Iterator[Running]:
 
 
 def furnish(running: Running) -> None:
-    """An event, a subscription and a delivery that requests can find."""
-    keys = running.keys
-    subscription = {"channel": "webhook", "url": "http://127.0.0.1:9/", "event_types": ["*"]}
-    event = {
-        "application_id": keys["OPENVOLT_APPLICATION_ID"],
-        "type": "user.created",
-        "payload": factories.example("user.created"),
-    }
-    for path, body, key in [
-        ("subscriptions", subscription, keys["OPENVOLT_API_KEY"]),
-        ("events", event, keys["OPENVOLT_PLATFORM_KEY"]),
-    ]:
-        url = f"http://localhost:{running.port}/v1/{path}"
-        requests.post(url, json=body, headers={"x-api-key": key}, timeout=10).raise_for_status()
+    """Some of everything, so that requests find something behind each kind of id."""
+    own, platform = (callers(running)[kind] for kind in ("application", "platform"))
+    webhook = {"channel": "webhook", "url": "http://127.0.0.1:9/", "event_types": ["*"]}
+    email = {"channel": "email", "recipients": ["ann@example.org"], "event_types": ["user.created"]}
+    for subscription in (webhook, email):
+        id = own("POST", "subscriptions", subscription)["id"]
+    for _ in range(3):
+        event = {
+            "application_id": running.keys["OPENVOLT_APPLICATION_ID"],
+            "type": "user.created",
+            "payload": factories.example("user.created"),
+        }
+        platform("POST", "events", event)
+    own("POST", f"subscriptions/{id}/replays", {"since": "2026-01-01T00:00:00Z", "only": "all"})
+    own("POST", "api-keys", {"name": "spare"})
+
+
+def callers(running: Running) -> dict[str, Callable[..., Any]]:
+    """For each kind of key, what calls the API with it."""
+    keys = {"application": "OPENVOLT_API_KEY", "platform": "OPENVOLT_PLATFORM_KEY"}
+    return {kind: partial(call, running.port, running.keys[name]) for kind, name in keys.items()}
+
+
+def call(port: int, key: str, method: str, path: str, body: Any = None) -> Any:
+    url = f"http://localhost:{port}/v1/{path}"
+    response = requests.request(method, url, json=body, headers={"x-api-key": key}, timeout=10)
+    response.raise_for_status()
+    return response.json()
+
+
+def ids(running: Running) -> dict[str, list[str]]:
+    """What there is, but for the key that the requests are sent with."""
+    own = callers(running)["application"]
+    found = {kind: [row["id"] for row in own("GET", kind)["data"]] for kind in LISTED}
+    replays = [own("GET", f"subscriptions/{id}/replays")["data"] for id in found["subscriptions"]]
+    found["replays"] = [row["id"] for rows in replays for row in rows]
+    found["api-keys"].remove(own_key(running))
+    return {**found, "applications": [running.keys["OPENVOLT_APPLICATION_ID"]]}
 
 
 def fuzz(running: Running, *options: str, **process: Any) -> subprocess.CompletedProcess[str]:
@@ -79,6 +105,7 @@ def fuzz(running: Running, *options: str, **process: Any) -> subprocess.Complete
             "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks",
             "PYTHONPATH": str(REPOSITORY),
             "FUZZ_KEY_ID": own_key(running),
+            "FUZZ_IDS": json.dumps(ids(running)),
         },
         text=True,
         **process,
@@ -87,8 +114,8 @@ def fuzz(running: Running, *options: str, **process: Any) -> subprocess.Complete
 
 def own_key(running: Running) -> str:
     """The id of the key that the requests are sent with."""
-    url, key = f"http://localhost:{running.port}/v1/api-keys", running.keys["OPENVOLT_API_KEY"]
-    rows = requests.get(url, headers={"x-api-key": key}, timeout=10).json()["data"]
+    key = running.keys["OPENVOLT_API_KEY"]
+    rows = callers(running)["application"]("GET", "api-keys")["data"]
     return next(str(row["id"]) for row in rows if key.startswith(row["prefix"]))
 
 

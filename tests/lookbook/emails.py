@@ -1,28 +1,25 @@
-"""The emails of the look-book: each type with realistic data, in two languages and zones; then the odd and hostile."""
+"""The emails of the look-book: each letter with realistic data, in two languages and zones; then what is hostile."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
 from uuid import UUID
 
 from accounts.models import Application
 from deliveries.cases import Person
 from deliveries.channels import EmailTarget, Handling, Notification
-from deliveries.channels.case_wording import note_wording
+from deliveries.channels.case_wording import note_wording, notes_wording
 from deliveries.channels.digests import digest_message
 from deliveries.channels.email import fallback_message, message, notification_message
+from deliveries.channels.mime import Email
+from deliveries.channels.outages_wording import outages_wording
 from deliveries.channels.summary_wording import summary_wording
-from deliveries.channels.wording import (
-    Wording,
-    confirmation_wording,
-    digest_wording,
-    fallback_wording,
-    notification_wording,
-    outage_wording,
-)
-from deliveries.letters import handling, outages
+from deliveries.channels.wording import Wording, confirmation_wording, outage_wording
+from deliveries.letters import handling, outages, outages_together
 from deliveries.letters.fallback import Missed
 from deliveries.letters.reader import Reader
 from deliveries.models import Case
@@ -30,21 +27,39 @@ from events.event_types import EVENT_TYPES
 from events.models import Event
 from subscriptions.models import Recipient
 
+PREVIEW = re.compile(r'<div class="preview"[^>]*>([^<]*?)(?:\u2007|&#8199;)')
+ADDRESS = "ann.reid@greenhomes.example"
 DELIVERY = UUID("c9d893a1-11dc-4063-834f-35bff4437ca2")
 SUBSCRIPTION = UUID("0318df2f-7b9c-4b2e-bf8d-113919ab1e78")
 EVENT = UUID("019a4c1e-7b60-7d3a-9a51-0c2f6be3a7d4")
 RECIPIENT = UUID("019a4c1e-0000-7d3a-9a51-0c2f6be3a7d4")
 NOW = datetime(2026, 11, 2, 16, 5, 44, tzinfo=UTC)
-LONDON, BERLIN = ("Europe/London", "en"), ("Europe/Berlin", "de")
+LONDON, BERLIN = Reader("Europe/London", "en"), Reader("Europe/Berlin", "de")
 METER = "65a1f0c2b7d94e31a8c05f12"
 CONSENT: dict[str, Any] = EVENT_TYPES["hosted_consent.revoked"].example
+CUSTOMER = {"_id": CONSENT["customer_id"], "name": "Tom Okafor", "email": "tom.okafor@mail.example"}
+MOMENTS = ("revoked_at", "rotated_at", "approved_at", "created_at")
+
+NAMED = ("api_keys.rotated", "customer.created", "user.created")
+DESCRIBED = ("hosted_consent.approved", "meter.created")
+TRICKY = '<b> & "O\'Neill" https://evil.example/now \u202e '
 
 COLLEAGUE = Handling("tom.byrne@greenhomes.example", NOW + timedelta(minutes=12))
 NOTES: dict[str, handling.Writer] = {
     "taken": handling.taken,
     "handed_over": handling.handed_over,
     "done": handling.done,
+    "given_back": handling.given_back,
     "unhandled": handling.unhandled,
+    "unfinished": handling.unfinished,
+}
+SEVERAL: dict[str, handling.WriterOfSeveral] = {
+    "taken": handling.taken_together,
+    "handed_over": handling.handed_over_together,
+    "done": handling.done_together,
+    "given_back": handling.given_back_together,
+    "unhandled": handling.unhandled_together,
+    "unfinished": handling.unfinished_together,
 }
 OUTAGES: dict[str, outages.Writer] = {
     "failing": outages.failing,
@@ -53,6 +68,16 @@ OUTAGES: dict[str, outages.Writer] = {
     "gone": outages.gone,
     "recovered": outages.recovered,
 }
+TOGETHER: dict[str, outages_together.Writer] = {
+    "failing": outages_together.failing,
+    "disabling": outages_together.disabling,
+    "disabled": outages_together.disabled,
+    "gone": outages_together.gone,
+    "recovered": outages_together.recovered,
+}
+ENDED = ("disabled", "gone")
+GONE = "The receiver answered 410 Gone: it wants no more notifications."
+UNAVAILABLE = "The receiver answered 503 Service Unavailable."
 OUTAGE: dict[str, Any] = {
     "url": "https://hooks.greenhomes.example/openvolt/events",
     "description": "CRM, production",
@@ -60,17 +85,16 @@ OUTAGE: dict[str, Any] = {
     "at": "2026-11-02T09:13:02+00:00",
     "disable_at": "2026-11-03T09:12:40+00:00",
     "failures": 1204,
-    "last_error": "The receiver answered 503 Service Unavailable.",
+    "last_error": UNAVAILABLE,
     "unfinished": 1001,
 }
 HOSTILE_OUTAGE = {
     "url": "https://" + "subdomain." * 20 + "example/" + "path/" * 60,
     "description": "<script>alert(1)</script> http://evil.example \u202egnp.exe " + "x" * 400,
     "last_error": "The receiver answered 302 Found and points to https://evil.example/<b>?token=secret "
-    + "y" * 900,
+    + "y" * 600
+    + "; redirects are not followed, so the subscription's URL must be the final one.",
 }
-
-
 WEEK_FAILING: list[dict[str, Any]] = [
     {
         "url": OUTAGE["url"],
@@ -106,154 +130,268 @@ WEEK_SLOWEST: list[dict[str, Any]] = [
 
 @dataclass(frozen=True)
 class Sample:
-    """One email. `content` is what a mail server would be handed."""
+    """One email. `given` is what it was written from: what others said, in whatever language."""
 
     name: str
     about: str
-    wording: Wording
-    content: bytes
+    email: Email
+    given: Any = field(default=(), repr=False)
+
+    @property
+    def wording(self) -> Wording:
+        return Wording(str(self.email.subject), str(self.email.body), str(self.email.alternatives[0][0]))
+
+    @property
+    def content(self) -> bytes:
+        """What a mail server would be handed."""
+        return bytes(self.email.message().as_bytes())
 
     @property
     def first_line(self) -> str:
-        return self.wording.text.split("\n", 1)[0]
+        """What a mailbox shows next to the subject."""
+        shown = PREVIEW.search(self.wording.html)
+        assert shown
+        return unescape(shown[1])
 
 
 def samples() -> Iterator[Sample]:
-    for event_type in EVENT_TYPES.values():
-        yield told(event_type.name, f"{event_type.sentence} In London.", event_type.example, LONDON)
-        yield told(f"{event_type.name}.de", "The same in German, in Berlin.", event_type.example, BERLIN)
-    yield from (told(name, about, payload) for name, about, payload in special_payloads())
-    yield told("user.created.test", "A test.", EVENT_TYPES["user.created"].example, test=True)
-    yield told("meter_data.received.many.de", "Forty meters, in German.", forty_meters(), BERLIN)
-    yield from digests()
-    yield asked("confirm", ["hosted_consent.revoked", "api_keys.rotated"], LONDON)
-    yield asked("confirm.everything.de", ["*"], BERLIN)
-    yield from fallbacks()
-    for name, write in OUTAGES.items():
-        yield failing(f"outage.{name}", write)
-        yield failing(f"outage.{name}.de", write, BERLIN)
-    yield failing("outage.failing.hostile", outages.failing, hostile=True)
-    yield from cases()
-    yield summed_up("summary", "A week in which all went well.", {"failing": []}, failed=0)
-    yield summed_up("summary.trouble", "A week with trouble.", {})
-    yield summed_up("summary.trouble.de", "The same in German.", {}, BERLIN)
-    yield summed_up("summary.bare", "Nothing to send, and one that fails.", {"slowest": []}, busy=0, failed=0)
-    yield summed_up("summary.hostile", "Everything is hostile.", hostile_week())
+    """Each in English, in London; and in German, in Berlin."""
+    yield from Writer(LONDON).every_letter()
+    for sample in Writer(BERLIN).every_letter():
+        yield replace(sample, name=f"{sample.name}.de")
 
 
-def cases() -> Iterator[Sample]:
-    """What is said when somebody is on it, or nobody is."""
-    for name, write in NOTES.items():
-        yield case_note(f"case.{name}", write, LONDON)
-        yield case_note(f"case.{name}.de", write, BERLIN)
-    yield case_note(
-        "case.hostile", handling.done, LONDON, hostile("<b>&\r\nBcc: a@b.c http://evil.example ")["name"] * 9
-    )
-    yield told(
-        "hosted_consent.revoked.taken", "Sent when a colleague is on it.", CONSENT, LONDON, handled=True
-    )
-    mixed = [(name, EVENT_TYPES[name].example) for name in EVENT_TYPES]
-    yield digest("digest.taken", "Of two things a colleague is on one.", mixed, LONDON, handled=True)
+@dataclass(frozen=True)
+class Writer:
+    """Writes to one reader, from one application."""
 
+    reader: Reader
+    application: str = "Green Homes"
 
-def case_note(name: str, write: handling.Writer, reader: tuple[str, str], outcome: str = "") -> Sample:
-    event = Event(type="hosted_consent.revoked", occurred_at=NOW, payload=json.dumps(CONSENT))
-    person = Recipient(
-        id=RECIPIENT, email="ann.reid@greenhomes.example", timezone=reader[0], language=reader[1]
-    )
-    case = Case(id=EVENT, kind=event.type, application=Application(name="Green Homes"), event=event)
-    case.taken_by, case.taken_at = COLLEAGUE.by, COLLEAGUE.since
-    case.outcome = outcome or "They sold the flat; a new consent is on its way."
-    case.done_at = NOW if write is handling.done else None
-    wording = note_wording(write, case, Person(RECIPIENT, person.email, person), COLLEAGUE.by)
-    content = message(wording, person.email, DELIVERY, NOW).message().as_bytes()
-    return Sample(name, "A short note about a case.", wording, content)
+    @property
+    def owner(self) -> Application:
+        return Application(id=RECIPIENT, name=self.application)
 
+    @property
+    def target(self) -> EmailTarget:
+        return EmailTarget(ADDRESS, RECIPIENT, self.application, self.reader.timezone, self.reader.language)
 
-def digests() -> Iterator[Sample]:
-    mixed = [(name, EVENT_TYPES[name].example) for name in EVENT_TYPES]
-    yield digest("digest", "A small one.", mixed[:3] + mixed[:1], LONDON)
-    yield digest("digest.de", "One of each type, in German.", mixed, BERLIN)
-    backfill = [("meter_data.received", months([number], f"…{number % 4:03}")) for number in range(13)]
-    yield digest(
-        "digest.forty", "Forty events, with thirteen months of data.", backfill + mixed * 3 + mixed[:6]
-    )
-    one_meter = [("meter_data.received", months([number])) for number in range(13)]
-    yield digest(
-        "digest.backfill", "Thirteen months of one meter, a month an event.", one_meter + mixed[:1], LONDON
-    )
-    odd = [("meter_data.received", payload) for payload in ([1, None], {"a": 1}, [{"meter_id": 5}], "x")]
-    yield digest("digest.odd", "Payloads that break their schema.", [*odd, *one_meter[:2]])
-    yield digest("digest.one", "A digest of one is that event's letter.", mixed[3:4], LONDON)
-    bad = hostile("Zoë O'Neill & Söhne <x> 🏠\r\nBcc: a@b.c" + "x" * 200)
-    yield digest(
-        "digest.hostile", "Everything is hostile.", [("customer.created", bad), ("tariff.x", [[1]])] * 12
-    )
+    def every_letter(self) -> Iterator[Sample]:
+        for event_type in EVENT_TYPES.values():
+            yield self.told(event_type.name, event_type.sentence, event_type.example)
+        for name, about, payload in special_payloads():
+            yield self.told(name, about, payload)
+        yield self.told("user.created.test", "A test.", EVENT_TYPES["user.created"].example, test=True)
+        yield self.told(
+            "hosted_consent.revoked.taken", "Sent when a colleague is on it.", CONSENT, on_it=COLLEAGUE
+        )
+        yield from self.digests()
+        yield self.asked("confirm", ["hosted_consent.revoked", "api_keys.rotated"])
+        yield self.asked("confirm.everything", ["*"])
+        yield self.asked("confirm.fallback", ["hosted_consent.revoked"], OUTAGE["url"])
+        yield from self.fallbacks()
+        yield from self.outage_letters()
+        for name, write in NOTES.items():
+            yield self.case_note(f"case.{name}", write)
+        yield self.case_note("case.hostile", handling.done, "<b>&\r\nBcc: a@b.c http://evil.example " * 9)
+        for name, write_several in SEVERAL.items():
+            yield self.several_cases(f"cases.{name}", write_several, 23)
+        yield from self.summaries()
 
+    def told(
+        self, name: str, about: str, payload: Any, *, test: bool = False, on_it: Handling | None = None
+    ) -> Sample:
+        event_type = ".".join(name.split(".")[:2])
+        notification = replace(self.notification(event_type, payload), test=test, handling=on_it)
+        return Sample(name, about, notification_message(notification, self.target, NOW), payload)
 
-def digest(
-    name: str,
-    about: str,
-    events: list[tuple[str, Any]],
-    reader: tuple[str, str] = ("UTC", "en"),
-    *,
-    handled: bool = False,
-) -> Sample:
-    target = EmailTarget("ann.reid@greenhomes.example", RECIPIENT, "Green Homes", *reader)
-    notifications = [
-        Notification(
+    def notification(self, event_type: str, payload: Any, nth: int = 0) -> Notification:
+        return Notification(
             DELIVERY,
             SUBSCRIPTION,
-            EVENT,
+            UUID(int=EVENT.int + nth),
             event_type,
-            NOW - timedelta(minutes=17 * nth),
+            happened(payload) - timedelta(minutes=17 * nth),
             json.dumps(payload),
-            handling=COLLEAGUE if handled and event_type == "hosted_consent.revoked" else None,
         )
-        for nth, (event_type, payload) in enumerate(events)
-    ]
-    content = digest_message(notifications, DELIVERY, target, NOW).message().as_bytes()
-    if len(notifications) == 1:
-        return Sample(name, about, notification_wording(notifications[0], target), content)
-    return Sample(name, about, digest_wording(notifications, DELIVERY, target), content)
+
+    def digests(self) -> Iterator[Sample]:
+        mixed = [(name, EVENT_TYPES[name].example) for name in EVENT_TYPES]
+        routine = [each for each in mixed if each[0] not in handling.HANDLED]
+        one_meter = [("meter_data.received", months([number])) for number in range(13)]
+        backfill = [("meter_data.received", months([number], f"…{number % 4:03}")) for number in range(13)]
+        odd = [("meter_data.received", payload) for payload in ([1, None], {"a": 1}, [{"meter_id": 5}], "x")]
+        bad = hostile("Zoë O'Neill & Söhne <x> 🏠\r\nBcc: a@b.c" + "x" * 200)
+        yield self.digest("digest", "One of each type.", mixed)
+        yield self.digest("digest.routine", "Nothing that a person should handle.", routine)
+        yield self.digest("digest.taken", "Of two things a colleague is on one.", mixed, on_it=COLLEAGUE)
+        yield self.digest("digest.all_taken", "Somebody is on it.", mixed[3:5], on_it=COLLEAGUE)
+        yield self.digest(
+            "digest.forty", "Forty events, with thirteen months of data.", backfill + mixed * 3 + mixed[:6]
+        )
+        yield self.digest("digest.thousand", "More than a thousand events.", routine * 250)
+        yield self.digest(
+            "digest.backfill", "Thirteen months of one meter, a month an event.", one_meter + mixed[:1]
+        )
+        yield self.digest("digest.odd", "Payloads that break their schema.", [*odd, *one_meter[:2]])
+        yield self.digest("digest.one", "A digest of one is that event's letter.", mixed[3:4])
+        yield self.digest(
+            "digest.worst",
+            "Twelve of each type, all hostile, each meter with every second day.",
+            worst_payloads(TRICKY * 9),
+        )
+        yield self.digest(
+            "digest.hostile", "Everything is hostile.", [("customer.created", bad), ("tariff.x", [[1]])] * 12
+        )
+
+    def digest(
+        self, name: str, about: str, events: Sequence[tuple[str, Any]], on_it: Handling | None = None
+    ) -> Sample:
+        """`on_it` is who has what is about a consent."""
+        notifications = [
+            replace(
+                self.notification(event_type, payload, nth),
+                occurred_at=NOW - timedelta(minutes=17 * nth),
+                handling=on_it if event_type == "hosted_consent.revoked" else None,
+            )
+            for nth, (event_type, payload) in enumerate(events)
+        ]
+        email = digest_message(notifications, DELIVERY, self.target, NOW)
+        return Sample(name, about, email, [payload for _, payload in events])
+
+    def asked(self, name: str, event_types: list[str], webhook: str = "") -> Sample:
+        wording = confirmation_wording(
+            ADDRESS, self.application, event_types, RECIPIENT, NOW, self.reader, webhook
+        )
+        return self.own(name, "The question that comes before any other email.", wording)
+
+    def fallbacks(self) -> Iterator[Sample]:
+        late = Missed(
+            OUTAGE["url"],
+            False,
+            3,
+            NOW - timedelta(minutes=61),
+            NOW,
+            "The receiver did not begin to answer within 15 s.",
+        )
+        failed = replace(late, has_failed=True, attempts=10, due_at=NOW - timedelta(hours=75))
+        yield self.fallback("fallback.failed", replace(failed, last_error=UNAVAILABLE))
+        yield self.fallback("fallback.late", late)
+        yield self.fallback("fallback.taken", late, on_it=COLLEAGUE)
+        yield self.fallback("fallback.routine", late, "customer.created")
+        yield self.fallback(
+            "fallback.hostile",
+            replace(failed, url=HOSTILE_OUTAGE["url"], last_error=HOSTILE_OUTAGE["last_error"]),
+        )
+
+    def fallback(
+        self,
+        name: str,
+        missed: Missed,
+        event_type: str = "hosted_consent.revoked",
+        payload: Any = None,
+        on_it: Handling | None = None,
+    ) -> Sample:
+        payload = payload or EVENT_TYPES[event_type].example
+        if "revoked_at" in payload:
+            payload = payload | {"revoked_at": stamp(missed.due_at)}
+        notification = replace(
+            self.notification(event_type, payload), occurred_at=missed.due_at, handling=on_it
+        )
+        email = fallback_message(notification, self.target, missed, DELIVERY, NOW)
+        return Sample(name, "What a webhook could not tell.", email, [payload, missed.url])
+
+    def outage_letters(self) -> Iterator[Sample]:
+        for name, write in OUTAGES.items():
+            told = OUTAGE | ({"last_error": GONE} if name == "gone" else {})
+            yield self.failing(f"outage.{name}", write, with_case(told) if name in ENDED else told)
+        yield self.failing("outage.failing.hostile", outages.failing, OUTAGE | HOSTILE_OUTAGE)
+        for name, together in TOGETHER.items():
+            both = [OUTAGE, OUTAGE | {"url": "https://old.greenhomes.example/in", "description": ""}]
+            both = [each | {"last_error": GONE} for each in both] if name == "gone" else both
+            both = [with_case(each) for each in both] if name in ENDED else both
+            yield self.failing_together(f"outages.{name}", together, both)
+        yield self.failing_together(
+            "outages.disabled.hostile",
+            outages_together.disabled,
+            [with_case(OUTAGE | HOSTILE_OUTAGE)] * 25,
+        )
+
+    def failing(self, name: str, write: outages.Writer, told: dict[str, Any]) -> Sample:
+        wording = outage_wording(write, told, ADDRESS, self.owner, str(SUBSCRIPTION), self.reader)
+        return self.own(name, "To the contacts of an application.", wording, told)
+
+    def failing_together(
+        self, name: str, write: outages_together.Writer, told: Sequence[dict[str, Any]]
+    ) -> Sample:
+        by_id = {str(UUID(int=SUBSCRIPTION.int + nth)): facts for nth, facts in enumerate(told)}
+        wording = outages_wording(write, by_id, ADDRESS, self.owner, self.reader)
+        return self.own(name, "To the contacts, of several subscriptions.", wording, told)
+
+    def case_note(
+        self, name: str, write: handling.Writer, outcome: str = "", payload: dict[str, Any] = CONSENT
+    ) -> Sample:
+        """A short note about a case."""
+        case, person = self.case(payload), self.person
+        case.taken_by, case.taken_at = COLLEAGUE.by, COLLEAGUE.since
+        case.outcome = outcome or "They sold the flat; a new consent is on its way."
+        case.done_at = NOW + timedelta(hours=2) if write is handling.done else None
+        wording = note_wording(write, case, person, COLLEAGUE.by)
+        return self.own(name, "A short note about a case.", wording, [payload, case.outcome])
+
+    def several_cases(self, name: str, write: handling.WriterOfSeveral, count: int) -> Sample:
+        told = [CONSENT | {"customer": CUSTOMER | {"name": f"Tom Okafor {nth}"}} for nth in range(count)]
+        cases = [self.case(payload) for payload in told]
+        for case in cases[: 0 if name.endswith(("unhandled", "given_back")) else count]:
+            case.taken_by, case.taken_at = COLLEAGUE.by, COLLEAGUE.since
+            case.done_at = NOW + timedelta(hours=2) if name.endswith("done") else None
+        wording = notes_wording(write, [(case, self.person) for case in cases])
+        return self.own(name, "A note about several cases.", wording, told)
+
+    def case(self, payload: dict[str, Any]) -> Case:
+        event = Event(type="hosted_consent.revoked", occurred_at=NOW, payload=json.dumps(payload))
+        return Case(id=EVENT, kind=event.type, application=self.owner, event=event)
+
+    @property
+    def person(self) -> Person:
+        recipient = Recipient(
+            id=RECIPIENT, email=ADDRESS, timezone=self.reader.timezone, language=self.reader.language
+        )
+        return Person(RECIPIENT, ADDRESS, recipient)
+
+    def summaries(self) -> Iterator[Sample]:
+        well = week(busy=1, failed=0) | {"failing": []}
+        yield self.summed_up("summary", "A week in which all went well.", well)
+        yield self.summed_up("summary.failed", "Some failed.", week(busy=1, failed=1) | {"failing": []})
+        yield self.summed_up("summary.trouble", "A week with trouble.", week(busy=1, failed=1))
+        bare = week(busy=0, failed=0) | {"slowest": []}
+        yield self.summed_up("summary.bare", "Nothing to send, and two that get nothing.", bare)
+        yield self.summed_up("summary.ragged", "Bars of many kinds of cells.", ragged_week())
+        yield self.summed_up("summary.hostile", "Everything is hostile.", hostile_week())
+
+    def summed_up(self, name: str, about: str, told: dict[str, Any]) -> Sample:
+        return self.own(name, about, summary_wording(told, ADDRESS, self.owner, self.reader), told)
+
+    def own(self, name: str, about: str, wording: Wording, given: Any = ()) -> Sample:
+        """An email of the service's own."""
+        return Sample(name, about, message(wording, ADDRESS, DELIVERY, NOW, self.target.reply_to), given)
 
 
-def fallbacks() -> Iterator[Sample]:
-    failed = Missed(
-        OUTAGE["url"],
-        True,
-        10,
-        NOW - timedelta(hours=75),
-        NOW,
-        "The receiver answered 503 Service Unavailable.",
-    )
-    late = Missed(
-        OUTAGE["url"], False, 3, NOW - timedelta(minutes=61), NOW, "The receiver did not answer in 15 s."
-    )
-    bad = Missed(HOSTILE_OUTAGE["url"], True, 1, NOW, NOW, HOSTILE_OUTAGE["last_error"])
-    yield fallback("fallback.failed", failed, LONDON)
-    yield fallback("fallback.failed.de", failed, BERLIN)
-    yield fallback("fallback.late", late, LONDON)
-    yield fallback("fallback.late.de", late, BERLIN)
-    yield fallback("fallback.hostile", bad, ("UTC", "en"))
-    yield asked("confirm.fallback", ["hosted_consent.revoked"], LONDON, OUTAGE["url"])
-    yield asked("confirm.fallback.de", ["*"], BERLIN, OUTAGE["url"])
+def happened(payload: Any) -> datetime:
+    """When the payload says so."""
+    said = [payload[name] for name in MOMENTS if payload.get(name)] if isinstance(payload, dict) else []
+    try:
+        return datetime.fromisoformat(said[0])
+    except (IndexError, ValueError, TypeError):
+        return NOW
 
 
-def fallback(name: str, missed: Missed, reader: tuple[str, str]) -> Sample:
-    notification = Notification(
-        DELIVERY, SUBSCRIPTION, EVENT, "hosted_consent.revoked", missed.due_at, json.dumps(CONSENT)
-    )
-    target = EmailTarget("ann.reid@greenhomes.example", RECIPIENT, "Green Homes", *reader)
-    content = fallback_message(notification, target, missed, DELIVERY, NOW).message().as_bytes()
-    return Sample(
-        name, "What a webhook could not tell.", fallback_wording(notification, target, missed), content
-    )
+def with_case(told: dict[str, Any]) -> dict[str, Any]:
+    return told | {"case": str(EVENT)}
 
 
 def special_payloads() -> Iterator[tuple[str, str, Any]]:
-    customer = {"_id": CONSENT["customer_id"], "name": "Tom Okafor", "email": "tom.okafor@mail.example"}
-    yield "hosted_consent.revoked.named", "The payload names the customer.", CONSENT | {"customer": customer}
+    yield "hosted_consent.revoked.named", "The payload names the customer.", CONSENT | {"customer": CUSTOMER}
     yield "meter_data.received.backfill", "Thirteen months of one meter.", months(range(13))
     yield (
         "meter_data.received.gaps",
@@ -271,7 +409,7 @@ def special_payloads() -> Iterator[tuple[str, str, Any]]:
     yield (
         "tariff.changed",
         "A type that nobody knows yet.",
-        {"tariff": "E-1R", "ends": "2027-01-01T00:00:00.000Z"},
+        {"tariff": "E-1R", "share": 99.5, "ends": "2027-01-01T00:00:00.000Z"},
     )
     yield (
         "meter.created.odd",
@@ -330,69 +468,19 @@ def forty_meters() -> list[dict[str, str]]:
     ]
 
 
+def worst_payloads(text: str) -> list[tuple[str, Any]]:
+    """Twelve of each type, with this text wherever one can be chosen, and bars as ragged as they can be."""
+    ragged = [stretch for nth in range(12) for stretch in days(f"{nth} {text}", range(0, 31, 2))]
+    consent = CONSENT | {"customer": CUSTOMER | {"name": text}, "description": text, "reason": text}
+    payloads = {name: each.example for name, each in EVENT_TYPES.items()}
+    payloads |= {"meter_data.received": ragged, "hosted_consent.revoked": consent}
+    payloads |= {name: payloads[name] | {"name": text} for name in NAMED}
+    payloads |= {name: payloads[name] | {"description": text} for name in DESCRIBED}
+    return [each for each in payloads.items() for _ in range(12)]
+
+
 def hostile(text: str) -> dict[str, Any]:
     return {"_id": text, "name": text, "email": f"{text}@example.org", "address": text, "notes": [text]}
-
-
-def told(
-    name: str,
-    about: str,
-    payload: Any,
-    reader: tuple[str, str] = ("UTC", "en"),
-    *,
-    test: bool = False,
-    handled: bool = False,
-) -> Sample:
-    event_type = ".".join(name.split(".")[:2])
-    notification = Notification(
-        DELIVERY,
-        SUBSCRIPTION,
-        EVENT,
-        event_type,
-        NOW,
-        json.dumps(payload, ensure_ascii=False),
-        test=test,
-        handling=COLLEAGUE if handled else None,
-    )
-    target = EmailTarget("ann.reid@greenhomes.example", RECIPIENT, "Green Homes", *reader)
-    content = notification_message(notification, target, NOW).message().as_bytes()
-    return Sample(name, about, notification_wording(notification, target), content)
-
-
-def asked(name: str, event_types: list[str], reader: tuple[str, str], webhook: str = "") -> Sample:
-    wording = confirmation_wording(
-        "ann.reid@greenhomes.example", "Green Homes", event_types, RECIPIENT, NOW, Reader(*reader), webhook
-    )
-    content = message(wording, "ann.reid@greenhomes.example", DELIVERY, NOW).message().as_bytes()
-    return Sample(name, "The question that comes before any other email.", wording, content)
-
-
-def failing(
-    name: str, write: outages.Writer, reader: tuple[str, str] = ("UTC", "en"), *, hostile: bool = False
-) -> Sample:
-    told = OUTAGE | (HOSTILE_OUTAGE if hostile else {})
-    if write in (outages.disabled, outages.gone):
-        told = told | {"case": str(EVENT)}
-    to = "ann.reid@greenhomes.example"
-    wording = outage_wording(write, told, to, "Green Homes", str(SUBSCRIPTION), Reader(*reader))
-    content = message(wording, to, DELIVERY, NOW).message().as_bytes()
-    return Sample(name, "To the contacts of an application.", wording, content)
-
-
-def summed_up(
-    name: str,
-    about: str,
-    changed: dict[str, Any],
-    reader: tuple[str, str] = ("UTC", "en"),
-    *,
-    busy: int = 1,
-    failed: int = 1,
-) -> Sample:
-    told = week(busy, failed) | changed
-    application = Application(id=RECIPIENT, name="Green Homes")
-    to = "ann.reid@greenhomes.example"
-    wording = summary_wording(told, to, application, Reader(*reader))
-    return Sample(name, about, wording, message(wording, to, DELIVERY, NOW).message().as_bytes())
 
 
 def week(busy: int, failed: int) -> dict[str, Any]:
@@ -418,10 +506,16 @@ def week(busy: int, failed: int) -> dict[str, Any]:
     }
 
 
+def ragged_week() -> dict[str, Any]:
+    """As many bars, and as many kinds of cells in each, as a summary can have."""
+    days = [day | {"delivered": 40, "failed": 30, "waiting": 30} for day in week(1, 1)["days"]]
+    return hostile_week() | {"days": days}
+
+
 def hostile_week() -> dict[str, Any]:
     bad = {name: HOSTILE_OUTAGE[name] for name in ("url", "description")}
     days = [day | {"delivered": 50_000, "more": True} for day in week(1, 1)["days"]]
-    return {
+    return week(1, 1) | {
         "days": days,
         "failing": [each | bad for each in WEEK_FAILING * 5],
         "more_failing": 77,

@@ -13,11 +13,12 @@ from accounts.models import Application, User
 from deliveries.models import Attempt, Delivery
 from deliveries.publishing import publish
 from subscriptions.models import Subscription
+from tests.deliveries.test_email_layout import CONTRAST, FAINT
 from tests.support import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-LONG_URL = "https://receiver.example.org/" + "a-long-way-down/" * 10
+LONG_URL = "https://receiver.example.org/" + "a_long_way_down/" * 10
 SIZES = [(390, "dark"), (1280, "light"), (1920, "dark")]
 
 
@@ -25,7 +26,9 @@ SIZES = [(390, "dark"), (1280, "light"), (1920, "dark")]
 def failed() -> Delivery:
     """A failed delivery of a failing subscription, with an attempt whose answer was long."""
     owner = factories.application("A name that is as long as the names of companies sometimes are, Ltd")
-    subscription = factories.webhook(owner, LONG_URL, failing_since=timezone.now() - timedelta(hours=5))
+    subscription = factories.webhook(
+        owner, LONG_URL, failing_since=timezone.now() - timedelta(hours=5), last_error="No such host. " * 9
+    )
     factories.confirmed_emails(owner)
     publish(owner, "meter_data.received", factories.example("meter_data.received"), idempotency_key="k" * 255)
     Delivery.objects.filter(subscription=subscription).update(
@@ -98,6 +101,80 @@ def test_every_page_fits_and_keeps_to_the_policy(
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
         assert complaints == [], path
     context.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), SIZES)
+def test_the_front_page_a_list_and_a_row_can_be_read(
+    live_server, browser: Browser, failed: Delivery, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    sign_in(page, live_server.url)
+
+    for path in (
+        "/admin/",
+        "/admin/deliveries/delivery/?status__exact=failed",
+        f"/admin/subscriptions/subscription/{failed.subscription_id}/change/",
+    ):
+        page.goto(live_server.url + path)
+        faint = page.evaluate(FAINT, CONTRAST)
+        assert faint["seen"] > 10
+        assert faint["found"] == [], path
+    context.close()
+
+
+def test_on_a_phone_all_that_is_known_of_a_failing_subscription_is_in_sight(
+    live_server, browser: Browser, failed: Delivery
+) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    sign_in(page, live_server.url)
+    page.goto(live_server.url)
+    page.goto(f"{live_server.url}/admin/")
+
+    assert (
+        page.evaluate(
+            "(() => { const t = document.querySelector('.failing'); return t.scrollWidth - t.clientWidth })()"
+        )
+        == 0
+    )
+    context.close()
+
+
+def test_the_filters_take_no_width_from_the_list_and_open_with_the_keyboard(
+    live_server, browser: Browser, failed: Delivery
+) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    complaints = sign_in(page, live_server.url)
+    page.goto(f"{live_server.url}/admin/deliveries/delivery/")
+    filters, rows = page.locator("#changelist-filter"), page.locator("#result_list")
+
+    assert not page.get_by_role("link", name="Held").is_visible()
+    assert filters.bounding_box()["y"] < rows.bounding_box()["y"]  # type: ignore[index]
+    filters.locator("summary").first.focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="Held").wait_for()
+    page.get_by_role("link", name="Held").click()
+
+    page.get_by_text("Nothing here fits.").wait_for()
+    page.get_by_role("link", name="Clear all filters").click()
+    page.locator("#result_list tbody tr").nth(1).wait_for()
+    assert complaints == []
+    context.close()
+
+
+def test_a_failing_receiver_is_tested_from_the_front_page(live_server, page: Page, failed: Delivery) -> None:
+    complaints = sign_in(page, live_server.url)
+    page.goto(f"{live_server.url}/admin/")
+
+    page.get_by_role("button", name="Send test").focus()
+    page.keyboard.press("Enter")
+
+    page.get_by_text("Test sent to: 1 subscription.").wait_for()
+    assert str(failed.subscription_id) in page.url
+    assert failed.subscription.deliveries.filter(trigger="test").count() == 1
+    assert complaints == []
 
 
 def test_a_delivery_is_retried_with_the_keyboard_alone(live_server, page: Page, failed: Delivery) -> None:

@@ -2,11 +2,12 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import Group
 from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from deliveries.models import Attempt, Case, Delivery, Heartbeat, Notice
+from deliveries.models import Case, Delivery, Heartbeat, Notice
 from deliveries.publishing import publish
 from events.models import Event
 from openvolt_events.admin_front import front_page
@@ -37,7 +38,7 @@ def figures() -> dict[str, str]:
 
 
 def problems() -> list[str]:
-    return front_page(timezone.now()).problems
+    return [problem.what.replace("\xa0", " ") for problem in front_page(timezone.now()).problems]
 
 
 def test_nothing_is_stuck_while_workers_work_and_nothing_waits(admin_client: Client) -> None:
@@ -60,8 +61,10 @@ def test_a_delivery_that_waits_too_long_is_stuck(admin_client: Client) -> None:
     content = admin_client.get("/admin/").content.decode()
 
     assert "Something is stuck." in content
-    assert "A delivery has been due for 20" in content
-    assert f'href="/admin/deliveries/delivery/{late.pk}/change/"' in content
+    assert "A delivery to “http://127.0.0.1:9/” of Green Homes has been due since" in content
+    assert "(20 minutes ago)" in content.replace("\xa0", " ")
+    assert "start more workers" in content
+    assert content.count(f'href="/admin/deliveries/delivery/{late.pk}/change/"') == 2
 
 
 def test_a_delivery_that_is_under_way_or_due_later_is_not_stuck() -> None:
@@ -88,6 +91,7 @@ def test_workers_that_stopped_are_named_in_plain_words(admin_client: Client) -> 
 
     assert "No worker has worked since" in content
     assert "12 minutes ago" in content.replace("\xa0", " ")
+    assert "Look at the log of the workers, and start them again." in content
 
 
 def test_workers_that_never_worked_are_named_too() -> None:
@@ -98,11 +102,13 @@ def test_workers_that_never_worked_are_named_too() -> None:
 
 def test_a_notice_that_waits_too_long_is_stuck() -> None:
     factories.emails(factories.application())
-    Notice.objects.update(due_at=timezone.now() - timedelta(hours=2))
+    Notice.objects.update(due_at=timezone.now() - timedelta(hours=2), error="The mail server is busy.")
 
-    assert [text.replace("\xa0", " ") for text in problems()] == [
-        "A notice by email has been due for 2 hours."
-    ]
+    [problem] = front_page(timezone.now()).problems
+    assert "An email of our own to ann@example.org, for Green Homes, has been due since" in problem.what
+    assert "(2 hours ago)" in problem.what.replace("\xa0", " ")
+    assert problem.todo == "Look at the mail server. It said: The mail server is busy."
+    assert problem.url == f"/admin/deliveries/notice/{Notice.objects.get().pk}/change/"
 
 
 def test_what_nobody_is_on_is_counted_with_how_long_it_has_been_so() -> None:
@@ -119,51 +125,82 @@ def test_what_nobody_is_on_is_counted_with_how_long_it_has_been_so() -> None:
     assert figures()["Cases open"] == "0"
 
 
-def test_a_failing_subscription_is_listed_with_its_last_error(admin_client: Client) -> None:
-    since = timezone.now() - timedelta(hours=3)
-    subscription = webhook()
-    failed = deliver(subscription)
-    for number, error in enumerate(["first reason", "last reason"]):
-        Attempt.objects.create(
-            delivery=failed,
-            number=number + 1,
-            trigger="scheduled",
-            started_at=timezone.now() + timedelta(seconds=number),
-            duration_ms=1,
-            outcome="failed",
-            error=error,
-        )
-    Subscription.objects.update(failing_since=timezone.now())
+def failing_for(age: timedelta, **fields: object) -> Subscription:
+    """A subscription that has failed for so long."""
+    subscription, now = webhook(), timezone.now()
+    values = {"failing_since": now - age, "last_error": "The receiver hung up."} | fields
+    Subscription.objects.filter(pk=subscription.pk).update(**values)
+    subscription.refresh_from_db()
+    return subscription
+
+
+def test_a_failing_subscription_is_listed_with_all_that_is_known_of_it(admin_client: Client) -> None:
+    subscription = failing_for(timedelta(minutes=5))
     assert front_page(timezone.now()).complaints == []
 
     content = admin_client.get("/admin/").content.decode()
+
     assert "Nothing is stuck." in content
-    assert "last reason" in content
-    assert "first reason" not in content
+    assert "The receiver hung up." in content
+    assert "Its contacts are told when it has failed for an hour." in content
+    assert "(in 4 days), unless an attempt succeeds" in content.replace("\xa0", " ")
     assert f'href="/admin/subscriptions/subscription/{subscription.pk}/change/"' in content
     assert f'href="/admin/accounts/application/{subscription.application_id}/change/"' in content
+    assert f"subscription__id__exact={subscription.pk}&amp;status__exact=pending" in content
 
-    Subscription.objects.update(failing_since=since)
+
+def test_who_is_failing_for_long_is_named_with_its_application(admin_client: Client) -> None:
+    failing_for(timedelta(hours=3))
+
     content = admin_client.get("/admin/").content.decode()
+
     assert "Nothing is stuck here, but a receiver is not answering as it should." in content
-    assert "has failed for 3" in content
+    assert "Every attempt to tell “http://127.0.0.1:9/” of Green Homes has failed since" in content
+    assert "(3 hours ago)" in content.replace("\xa0", " ")
+    assert "Its contacts have not been told." in content
 
 
-def test_an_error_from_before_the_last_success_is_not_the_last_error() -> None:
-    subscription = webhook()
-    old = timezone.now() - timedelta(hours=1)
-    Attempt.objects.create(
-        delivery=deliver(subscription),
-        number=1,
-        trigger="scheduled",
-        started_at=old,
-        duration_ms=1,
-        outcome="failed",
-        error="long mended",
-    )
-    Subscription.objects.update(failing_since=timezone.now())
+def test_the_front_page_says_when_a_subscription_is_to_be_disabled_and_who_knows() -> None:
+    now = timezone.now()
+    told = failing_for(timedelta(days=4), disable_at=now + timedelta(hours=20, minutes=1))
+    Subscription.objects.update(told_failing_since=told.failing_since)
 
-    assert [row.error for row in front_page(timezone.now()).failing] == [""]
+    [row] = front_page(now).failing
+
+    assert f"Disabled on {now + timedelta(hours=20, minutes=1):%d %b %Y %H:%M}" in row.end
+    assert "(in 20 hours)" in row.end.replace("\xa0", " ")
+    assert row.knows == "Its contacts were told."
+
+
+def test_an_application_without_contacts_is_pointed_out() -> None:
+    subscription = failing_for(timedelta(hours=2))
+    subscription.application.contacts = []
+    subscription.application.save()
+
+    assert front_page(timezone.now()).failing[0].knows == "Nobody is told: the application has no contacts."
+
+
+@pytest.mark.parametrize("status", ["paused", "disabled"])
+def test_what_is_not_tried_any_more_is_no_complaint(status: str) -> None:
+    failing_for(timedelta(days=1), status=status)
+
+    shown = front_page(timezone.now())
+
+    assert (shown.complaints, shown.failing) == ([], [])
+    assert figures()["Failing subscriptions"] == "0"
+    assert figures()["Disabled subscriptions"] == str(int(status == "disabled"))
+
+
+def test_who_may_not_act_is_shown_no_button(client: Client) -> None:
+    failing_for(timedelta(hours=3))
+    viewer = User.objects.create_user("viewer", is_staff=True)
+    viewer.groups.set(Group.objects.filter(name="viewer"))
+    client.force_login(viewer)
+
+    content = client.get("/admin/").content.decode()
+
+    assert "The receiver hung up." in content
+    assert "Send test" not in content
 
 
 def test_a_deleted_subscription_is_not_failing() -> None:
@@ -192,6 +229,7 @@ def test_each_figure_leads_to_the_rows_that_it_counts(admin_client: Client) -> N
     deliver(webhook(), status="held", next_attempt_at=None)
     deliver(webhook(), status="failed", next_attempt_at=None, finished_at=now)
     Subscription.objects.filter(pk=webhook().pk).update(failing_since=now)
+    Subscription.objects.filter(pk=webhook().pk).update(status="disabled")
     factories.emails(factories.application())
     event = Event.objects.first()
     assert event is not None

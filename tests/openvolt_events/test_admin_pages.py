@@ -249,6 +249,89 @@ def test_lists_can_be_narrowed_down_by_when_rows_were_created(admin_client: Clie
     assert admin_client.get(list_url(Event), {"created": "nonsense"}).status_code == 200
 
 
+def test_a_list_without_rows_says_so_and_leads_back(admin_client: Client) -> None:
+    assert "There is nothing here yet." in admin_client.get(list_url(Event)).content.decode()
+    populate(1)
+
+    content = admin_client.get(list_url(Event), {"q": "nothing like this"}).content.decode()
+
+    assert "Nothing here fits." in content
+    assert "Nothing here fits." not in admin_client.get(list_url(Event)).content.decode()
+
+
+def test_a_subscription_says_since_when_it_fails_why_and_when_it_is_disabled(admin_client: Client) -> None:
+    now = timezone.now()
+    subscription = factories.webhook(
+        factories.application(),
+        failing_since=now - timedelta(days=4, hours=1),
+        failure_count=77,
+        last_failed_at=now - timedelta(minutes=3),
+        last_error="The receiver answered 500 <b>.",
+        disable_at=now + timedelta(hours=23),
+    )
+
+    for url in (page_url(subscription), list_url(Subscription)):
+        content = admin_client.get(url).content.decode()
+        assert f"{now - timedelta(days=4, hours=1):%d %b %Y %H:%M:%S}" in content
+        assert f"{now + timedelta(hours=23):%d %b %Y %H:%M:%S}" in content
+        assert "The receiver answered 500 &lt;b&gt;." in content
+    page = admin_client.get(page_url(subscription)).content.decode()
+    assert f"{now - timedelta(minutes=3):%d %b %Y %H:%M:%S}" in page
+    assert ">77<" in page
+
+
+def test_a_case_says_in_words_what_it_is_about(admin_client: Client) -> None:
+    subscription = factories.webhook(factories.application())
+    Case.objects.create(
+        id=subscription.id, kind="gone", application=subscription.application, subscription=subscription
+    )
+
+    assert "webhook disabled by the receiver (410)" in admin_client.get(list_url(Case)).content.decode()
+
+
+def test_failed_attempts_and_deliveries_are_found_by_when(admin_client: Client) -> None:
+    populate(2)
+    now = timezone.now()
+    [failed, _] = Delivery.objects.filter(channel="webhook")
+    Delivery.objects.filter(pk=failed.pk).update(status="failed", next_attempt_at=None, finished_at=now)
+    tried = Attempt.objects.count()
+
+    for period in ("hour", "day", "week"):
+        for model, count in ((Delivery, "1 delivery"), (Attempt, f"{tried} attempts")):
+            assert count in admin_client.get(list_url(model), {"failed": period}).content.decode()
+    Delivery.objects.filter(pk=failed.pk).update(finished_at=now - timedelta(days=8))
+    assert "0 deliveries" in admin_client.get(list_url(Delivery), {"failed": "week"}).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("model", "narrowed", "bound"),
+    [
+        (Delivery, {"failed": "hour"}, "\"status\" = 'failed'"),
+        (Delivery, {"next": "in_flight"}, '"next_attempt_at" <='),
+        (Attempt, {"failed": "hour"}, '"id" >='),
+    ],
+)
+def test_what_is_rare_is_looked_for_by_an_index(
+    admin_client: Client, model: type[Model], narrowed: dict[str, str], bound: str
+) -> None:
+    with CaptureQueriesContext(connection) as captured:
+        admin_client.get(list_url(model), narrowed)
+
+    [counted] = [
+        query["sql"]
+        for query in captured
+        if "COUNT(" in query["sql"] and model._meta.db_table in query["sql"]
+    ]
+    assert bound in counted
+
+
+@pytest.mark.parametrize("model", [Delivery, Attempt])
+def test_no_filter_is_offered_that_would_read_every_row(admin_client: Client, model: type[Model]) -> None:
+    names = {str(one) for one in admin.site._registry[model].list_filter if isinstance(one, str)}
+
+    assert names <= {"status", "channel"}
+
+
 def test_editing_an_application_is_recorded(admin_client: Client) -> None:
     owner = factories.application()
 

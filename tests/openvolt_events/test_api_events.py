@@ -360,8 +360,60 @@ def test_an_items_idempotency_key_with_another_body_refuses_the_batch(owner, pla
         {"events": [body(owner), body(owner, idempotency_key="one", payload={"_id": "another"})]},
     )
 
-    assert "'one'" in problem_of(response, 409)["detail"]
+    document = problem_of(response, 409)
+    assert document["type"] == "urn:openvolt:problem:idempotency-conflict"
+    assert "'one'" in document["detail"]
+    assert [error["pointer"] for error in document["errors"]] == ["/events/1/idempotency_key"]
     assert Event.objects.count() == 1
+
+
+def test_a_batch_names_the_faults_of_all_its_items(owner, platform):
+    items = [
+        body(owner),
+        body(owner, payload={}),
+        body(owner) | {"type": "user.melted"},
+        body(owner, payload=7),
+    ]
+
+    document = problem_of(platform.post("/v1/events/batch", {"events": items}), 422)
+
+    assert {error["pointer"].split("/")[2] for error in document["errors"]} == {"1", "2", "3"}
+    assert not Event.objects.exists()
+
+
+def test_a_key_that_named_a_batch_names_no_other_body(owner, platform):
+    items = [body(owner, idempotency_key="own"), body(owner, idempotency_key="another")]
+    platform.post("/v1/events/batch", {"events": items}, idempotency_key="night")
+
+    shorter = platform.post("/v1/events/batch", {"events": items[:1]}, idempotency_key="night")
+    single = platform.post("/v1/events", body(owner), idempotency_key="night")
+    again = platform.post("/v1/events/batch", {"events": items}, idempotency_key="night")
+
+    assert "'night'" in problem_of(shorter, 409)["detail"]
+    assert "'night'" in problem_of(single, 409)["detail"]
+    assert again.status_code == 200
+    assert Event.objects.count() == 2
+
+
+def test_a_key_that_named_an_event_names_no_batch(owner, platform):
+    platform.post("/v1/events", body(owner), idempotency_key="night")
+
+    batch = platform.post("/v1/events/batch", {"events": [body(owner)]}, idempotency_key="night")
+
+    assert "'night'" in problem_of(batch, 409)["detail"]
+    assert Event.objects.count() == 1
+
+
+def test_a_batch_whose_first_item_was_published_before_is_safe_to_repeat(owner, platform):
+    known = platform.post("/v1/events", body(owner), idempotency_key="own").json()
+    items = [body(owner, idempotency_key="own"), body(owner, "meter.created")]
+
+    first = platform.post("/v1/events/batch", {"events": items}, idempotency_key="night")
+    again = platform.post("/v1/events/batch", {"events": items}, idempotency_key="night")
+
+    assert first.json()["data"][0] == known
+    assert (first.status_code, again.status_code, again.json()) == (201, 200, first.json())
+    assert Event.objects.count() == 2
 
 
 def test_an_idempotency_key_is_told_from_the_same_with_space_around_it(owner, platform):

@@ -35,6 +35,7 @@ class Crowd:
         for _ in range(APPLICATIONS):
             self.owner = factories.application()
             self.often, self.seldom = factories.webhook(self.owner), factories.emails(self.owner)
+            self.replays = [factories.replay(self.often), factories.replay(self.seldom)]
             self.events = Event.objects.bulk_create(self.event(number) for number in range(ROWS))
             Delivery.objects.bulk_create(self.delivery(one, number) for number, one in enumerate(self.events))
         with connection.cursor() as cursor:
@@ -55,6 +56,7 @@ class Crowd:
             recipient=self.seldom.recipients.get() if is_seldom else None,
             channel="email" if is_seldom else "webhook",
             status="failed" if is_seldom else "succeeded",
+            replay=self.replays[is_seldom],
         )
 
 
@@ -96,7 +98,7 @@ def plan_of(api: Api, url: str, table: str) -> Plan:
     return Plan(
         len(response.json()["data"]),
         [one for one in every if one.get("Relation Name", "").startswith(table) and one["Total Cost"]],
-        sum(one["Actual Rows"] for one in every if one["Node Type"] == "Sort"),
+        sum(read["Actual Rows"] for one in every if one["Node Type"] == "Sort" for read in one["Plans"]),
     )
 
 
@@ -121,6 +123,7 @@ def test_every_filter_of_both_lists_reads_little_more_than_it_finds(crowd):
         "deliveries": {
             "subscription_id": (crowd.seldom.id, SELDOM),
             "event_id": (event, 1),
+            "replay_id": (crowd.replays[True].id, SELDOM),
             "type": ("user.created", SELDOM),
             "channel": ("email", SELDOM),
             "status": ("failed", SELDOM),
@@ -177,6 +180,19 @@ def test_the_failed_of_one_subscription_are_found_among_many_of_it_and_many_that
 
         assert plan.found == 0
         assert plan.is_cheap, plan
+
+
+def test_the_newest_of_a_large_old_replay_are_found_without_sorting_it(crowd):
+    replay = factories.replay(crowd.often)
+    ids = Delivery.objects.filter(application=crowd.owner).order_by("id").values_list("id", flat=True)
+    Delivery.objects.filter(id__in=[*ids[: ROWS // 2]]).update(replay=replay)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE deliveries_delivery")
+
+    plan = plan_of(crowd.api, f"/v1/deliveries?replay_id={replay.id}", "deliveries_delivery")
+
+    assert plan.found == 50
+    assert plan.is_cheap, plan
 
 
 @pytest.mark.parametrize("list", ["events", "deliveries"])

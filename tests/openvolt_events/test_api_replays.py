@@ -93,6 +93,19 @@ def test_the_replays_of_a_subscription_are_listed_the_newest_first(owner, api):
     assert [one["id"] for one in api.get(page["next"]).json()["data"]] == [str(first.id)]
 
 
+def test_the_deliveries_of_a_replay_are_found_by_it(owner, api):
+    webhook = factories.webhook(owner)
+    user_created(owner)
+    first, second = factories.replay(webhook), factories.replay(webhook)
+    for replay in (first, second):
+        replaying.step(replay.id, webhook.id, timezone.now() + timedelta(minutes=1))
+
+    found = api.get(f"/v1/deliveries?replay_id={first.id}").json()["data"]
+
+    assert [one["replay_id"] for one in found] == [str(first.id)]
+    assert len(api.get("/v1/deliveries").json()["data"]) == 3
+
+
 def test_a_replay_is_cancelled_once_and_once_more_but_not_when_it_has_completed(owner, api):
     running, done = (factories.replay(factories.webhook(owner)) for _ in range(2))
     replaying.step(done.id, done.subscription_id, timezone.now() + timedelta(minutes=1))

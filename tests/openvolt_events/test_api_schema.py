@@ -34,10 +34,8 @@ OPERATIONS = [(path, method) for path, methods in DOCUMENT["paths"].items() for 
 
 def resolved(schema: Any) -> Any:
     """The same with the components that it refers to in it."""
-    return {
-        "$defs": DOCUMENT["components"]["schemas"],
-        **json.loads(json.dumps(schema).replace("#/components/schemas/", "#/$defs/")),
-    }
+    whole = {"$defs": DOCUMENT["components"]["schemas"], **schema}
+    return json.loads(json.dumps(whole).replace("#/components/schemas/", "#/$defs/"))
 
 
 def test_the_document_is_valid_openapi_3_1():
@@ -121,6 +119,24 @@ def test_a_repeated_publish_is_described():
         assert "idempotent-replayed" not in responses["201"]["headers"]
 
 
+def test_a_subscription_is_described_by_its_channel():
+    whole = DOCUMENT["components"]["schemas"]["NewSubscriptionRequest"]
+    by_channel = {
+        channel: DOCUMENT["components"]["schemas"][reference.rpartition("/")[2]]
+        for channel, reference in whole["discriminator"]["mapping"].items()
+    }
+    fits = Draft202012Validator(resolved(whole)).is_valid
+    webhook = {"channel": "webhook", "url": "https://example.com/", "event_types": ["*"]}
+    email = {"channel": "email", "recipients": ["ann@example.org"], "event_types": ["*"]}
+
+    assert "url" in by_channel["webhook"]["required"]
+    assert "recipients" in by_channel["email"]["required"]
+    assert [fits(webhook), fits(email)] == [True, True]
+    assert not fits(webhook | {"recipients": ["ann@example.org"]})
+    assert not fits(email | {"url": "https://example.com/"})
+    assert not fits(webhook | {"channel": "email"})
+
+
 def test_payloads_in_lists_are_described_as_optional():
     operation = DOCUMENT["paths"]["/v1/events"]["get"]
     [expand] = [one for one in operation["parameters"] if one.get("name") == "expand"]
@@ -155,7 +171,12 @@ def test_what_is_really_sent_fits_its_description(name):
     publish(owner, name, factories.example(name))
     delivery = Delivery.objects.get()
     Attempt.objects.create(
-        delivery=delivery, number=1, started_at=timezone.now(), duration_ms=1, outcome="succeeded"
+        delivery=delivery,
+        number=1,
+        trigger="scheduled",
+        started_at=timezone.now(),
+        duration_ms=1,
+        outcome="succeeded",
     )
 
     api = Api(factories.application_key(owner))

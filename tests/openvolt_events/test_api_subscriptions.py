@@ -1,6 +1,6 @@
 """Subscribing by webhook and by email, through every verb; and what no subscription may be."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.conf import settings
@@ -82,6 +82,8 @@ def test_a_webhook_subscription_is_created_active_with_all_that_was_said(owner, 
         "status": "active",
         "status_reason": "",
         "failing_since": None,
+        "last_error": "",
+        "disable_at": None,
         "created_at": answer["created_at"],
         "updated_at": answer["updated_at"],
         "secret": subscription.secrets.get().secret,
@@ -541,6 +543,22 @@ def test_what_happens_during_a_pause_is_held_and_sent_on_resume(owner, api):
     assert held == ["held", "held"]
     assert (resumed.status_code, resumed.json()["status"]) == (200, "active")
     assert Delivery.objects.due(timezone.now()).count() == 2
+
+
+def test_one_that_fails_says_since_when_why_and_when_that_ends(owner, api):
+    webhook = factories.webhook(
+        owner,
+        failing_since=datetime(2026, 11, 20, 9, tzinfo=UTC),
+        last_error="The receiver answered 500 Internal Server Error.",
+        disable_at=datetime(2026, 11, 25, 9, tzinfo=UTC),
+    )
+
+    answer = api.get(f"/v1/subscriptions/{webhook.id}").json()
+
+    assert answer["failing_since"] == "2026-11-20T09:00:00.000Z"
+    assert answer["last_error"] == "The receiver answered 500 Internal Server Error."
+    assert answer["disable_at"] == "2026-11-25T09:00:00.000Z"
+    assert api.get("/v1/subscriptions").json()["data"] == [answer]
 
 
 def test_a_disabled_subscription_says_why_and_is_resumed(owner, api):

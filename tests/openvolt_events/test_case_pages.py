@@ -18,6 +18,7 @@ from deliveries.failing import tell_gone
 from deliveries.lifecycle import choose, delete_subscription, disable, send_test, set_recipients
 from deliveries.mailing import send_notices
 from deliveries.models import Case, Delivery
+from deliveries.notices import GATHER_FOR
 from deliveries.publishing import publish
 from subscriptions.links import case_link, preferences_link, unsubscribe_link
 from subscriptions.models import Recipient, Subscription
@@ -81,7 +82,7 @@ def test_a_consent_is_revoked_both_are_told_one_takes_it_and_the_other_hears_of_
         assert press(pages[ANN], "take").status_code == 200
         late = press(pages[BOB], "take")
         assert late.status_code == 409
-        assert f"{ANN} is on it since" in words(late)
+        assert f"{ANN} has been on it since" in words(late)
         clock.forward_to(timezone.now())
         drain("email", clock)
         assert [(note["to"], note["subject"]) for note in mailbox.messages()] == [
@@ -120,7 +121,7 @@ def test_a_scanner_that_opens_every_link_of_every_email_changes_nothing(client, 
     disable(webhook, clock(), "Gone.")
     webhook.refresh_from_db()
     tell_gone(webhook, clock())
-    clock.forward_to(timezone.now())
+    clock.forward_to(timezone.now() + 2 * GATHER_FOR)
     with mail_server() as mailbox:
         drain("email", clock)
 
@@ -144,9 +145,9 @@ def test_whoever_has_it_sees_what_to_do_and_the_others_do_not(client, case):
     mine = press(page_of(case, ANN), "take")
     theirs = client.get(page_of(case, BOB))
 
-    assert "You are on it since" in words(mine)
+    assert "You have been on it since" in words(mine)
     assert "mailto:tom@mail.example" in mine.content.decode()
-    assert f"{ANN} is on it since" in words(theirs)
+    assert f"{ANN} has been on it since" in words(theirs)
     assert "mailto:tom@mail.example" not in theirs.content.decode()
     assert "What you can do" not in words(theirs)
     assert "<form" not in theirs.content.decode()
@@ -249,6 +250,7 @@ def test_a_contact_of_the_application_takes_a_disabled_endpoint(client, clock):
     disable(webhook, clock(), "Gone.")
     webhook.refresh_from_db()
     tell_gone(webhook, clock())
+    clock.forward(GATHER_FOR)
     with mail_server() as mailbox:
         send_notices(clock)
     page = link_in(mailbox.message())
@@ -352,7 +354,7 @@ def test_it_is_taken_and_finished_with_the_keyboard_alone(live_server, page: Pag
     page.keyboard.press("Tab")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.keyboard.press("Enter")
-    page.get_by_text("You are on it since").wait_for()
+    page.get_by_text("You have been on it since").wait_for()
     page.get_by_label("What came of it?").focus()
     page.keyboard.type("Called.")
     page.keyboard.press("Tab")

@@ -10,12 +10,24 @@ pytestmark = pytest.mark.django_db(transaction=True)
 SIZES = [(390, "dark"), (1280, "light"), (1920, "dark")]
 READ = (
     ".info .title",
+    ".info .title pre.version",
+    ".info .link .url",
+    ".btn.authorize span",
     ".opblock-tag",
     ".opblock-summary-path",
     ".opblock-summary-description",
+    ".opblock-summary-get .opblock-summary-method",
+    ".opblock-summary-post .opblock-summary-method",
+    ".opblock-summary-patch .opblock-summary-method",
+    ".opblock-summary-delete .opblock-summary-method",
     ".opblock-description-wrapper p",
     ".opblock-section-header h4",
     ".parameter__name",
+    ".parameter__in",
+    ".headers-wrapper td",
+    ".examples-select__section-label",
+    ".btn.cancel",
+    ".btn.execute",
     ".response-col_status",
     ".response-col_description__inner p",
 )
@@ -74,12 +86,15 @@ def test_the_reference_shows_every_call_and_keeps_to_the_policy(
     open_docs(page, live_server.url)
     page.locator("#operations-events-publish_event .opblock-summary-control").click()
     page.get_by_text("Answers once the event and its deliveries are committed.").wait_for()
+    page.locator("#operations-events-publish_event .try-out__btn").click()
+    page.locator(".btn.execute").wait_for()
 
     document = page.evaluate("fetch('/v1/openapi.json').then(answer => answer.json())")
     calls = sum(len(operations) for operations in document["paths"].values())
     assert page.locator(".opblock-tag-section .opblock-summary-path").count() == calls
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(IS_DARK) is (scheme == "dark")
+    assert page.locator("main").count() == 1
     for text in READ:
         assert contrast(page, text) >= 4.5, text
     assert complaints == []

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from accounts.models import Application, AuditEntry
 from deliveries import erasing
+from deliveries.dispatch import drain
 from deliveries.erasing import erase, erasure
 from deliveries.failing import facts
 from deliveries.ledger import faults
@@ -22,6 +23,7 @@ from events.models import Event
 from subscriptions.models import Subscription
 from tests.support import factories
 from tests.support.api import Api, problem_of
+from tests.support.receivers import RawReceiver, say
 
 pytestmark = pytest.mark.django_db
 
@@ -223,6 +225,22 @@ def test_what_is_still_to_be_sent_is_cancelled_also_from_a_workers_hands(owner, 
     assert list(faults()) == []
 
 
+def test_where_a_receiver_redirected_to_is_blanked_too(owner):
+    location = f"https://shop.example/customers/{CUSTOMER}?email=ann@bakery.example"
+    with RawReceiver(say(f"HTTP/1.1 302 Found\r\nlocation: {location}\r\n\r\n".encode())) as receiver:
+        owner.subscriptions.update(url=receiver.url)
+        consent(owner)
+        drain("webhook")
+    assert "bakery.example" in everything_stored()
+
+    run(owner)
+
+    left = everything_stored()
+    assert not [text for text in (CUSTOMER, "bakery.example") if text in left]
+    assert "points to https://shop.example/…" in Attempt.objects.get().error
+    assert "points to https://shop.example/…" in Subscription.objects.get().last_error
+
+
 def test_what_was_erased_is_told_to_nobody_again(owner):
     event = consent(owner)
     failed = attempt(event)
@@ -245,6 +263,7 @@ def test_the_api_says_so_and_shows_an_event_without_a_payload(owner):
     shown = api.get(f"/v1/deliveries/{delivery.id}").json()
     assert NAME not in json.dumps(shown)
     assert shown["attempts"][0]["error"] == "The receiver answered 500."
+    assert (shown["attempts"][0]["request_body"], shown["attempts"][0]["request_truncated"]) == ("", False)
     assert "was erased" in problem_of(api.post(f"/v1/deliveries/{delivery.id}/retry"), 409)["detail"]
 
 

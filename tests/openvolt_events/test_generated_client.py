@@ -74,11 +74,11 @@ def test_a_developer_subscribes_is_told_and_reads_what_was_delivered(generated, 
     owner = factories.application()
     platform = generated.client(live_server.url, factories.platform_key())
     own = generated.client(live_server.url, factories.application_key(owner))
-    types, channel = generated.model("EventTypesEnum"), generated.model("Channel")
+    types = generated.model("EventTypesEnum")
 
     with Receiver() as receiver:
-        wish = generated.model("NewSubscriptionRequest")(
-            channel=channel.WEBHOOK, url=receiver.url, event_types=[types.USER_CREATED]
+        wish = generated.model("NewWebhookSubscriptionRequest")(
+            channel="webhook", url=receiver.url, event_types=[types.USER_CREATED]
         )
         subscription = generated.call("subscriptions", "create_subscription")(client=own, body=wish)
         event = generated.model("NewEventRequest")(
@@ -113,8 +113,8 @@ def test_a_developer_subscribes_is_told_and_reads_what_was_delivered(generated, 
 def test_a_developer_meets_an_error_as_a_type(generated, live_server):
     client = generated.client(live_server.url, factories.application_key(factories.application()))
     unknown = UUID("0192c5f1-7b60-7d3a-9a51-0c2f6be3a7d4")
-    wish = generated.model("NewSubscriptionRequest")(
-        channel=generated.model("Channel").WEBHOOK,
+    wish = generated.model("NewWebhookSubscriptionRequest")(
+        channel="webhook",
         url="https://10.0.0.5/",
         event_types=[generated.model("EventTypesEnum").VALUE_0],
     )

@@ -12,6 +12,7 @@ from deliveries.heartbeat import beat
 from deliveries.lifecycle import pause
 from deliveries.models import Delivery, Heartbeat
 from deliveries.publishing import publish
+from subscriptions.models import Subscription
 from tests.support import factories
 from tests.support.api import Api, problem_of
 
@@ -90,6 +91,14 @@ def test_what_waits_because_its_subscription_is_paused_is_fine(due_delivery):
     beat()
     wait_since(due_delivery, timedelta(hours=6))
     pause(due_delivery.subscription, timezone.now())
+
+    assert ready()[0] == 200
+
+
+def test_what_is_left_for_a_claim_to_hold_waits_for_a_resume_and_is_fine(due_delivery):
+    beat()
+    wait_since(due_delivery, timedelta(hours=6))
+    Subscription.objects.update(status="disabled")
 
     assert ready()[0] == 200
 

@@ -1,25 +1,48 @@
 """What email providers tell of emails: who is believed, what is kept, and who gets nothing more."""
 
+import hashlib
+import hmac
 import json
 import re
+from base64 import b64encode
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
+from uuid import uuid4
 
 import pytest
 import requests
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 
-from accounts.models import AuditEntry, User
+from accounts.models import Application, AuditEntry, User
 from deliveries.lifecycle import NotPossible, change_subscription, confirm_recipient, unsubscribe_recipient
 from deliveries.models import Delivery, MailEvent, Notice
 from deliveries.publishing import publish
 from deliveries.suppressing import lift, suppress
-from deliveries.tracking import SOFT_BOUNCES, forget_mail_events
+from deliveries.tracking import HARD, SOFT_BOUNCES, forget_mail_events
+from openvolt_events.mail_webhooks import VIEWS
 from subscriptions.models import Recipient, Suppression
 from tests.support import factories
 from tests.support.api import Api
-from tests.support.mail_webhooks import AUTHORIZATION, PASSWORD, PAYLOADS, SIGNING_KEY
+from tests.support.mail_webhooks import (
+    AUTHORIZATION,
+    BREVO,
+    MAILERSEND,
+    MAILJET,
+    NAMES_NO_EMAIL,
+    PASSWORD,
+    PAYLOADS,
+    RESEND,
+    SIGNING_KEY,
+    SPARKPOST,
+)
+from tests.support.receivers import Receiver
 
 pytestmark = pytest.mark.django_db
 
@@ -30,7 +53,11 @@ PROVIDERS = sorted(PAYLOADS)
 @pytest.fixture(autouse=True)
 def listening(settings) -> None:
     settings.EMAIL_WEBHOOK_PROVIDERS = PROVIDERS
-    settings.ANYMAIL = {"WEBHOOK_SECRET": [PASSWORD], "MAILGUN_WEBHOOK_SIGNING_KEY": SIGNING_KEY}
+    settings.ANYMAIL = {
+        "WEBHOOK_SECRET": [PASSWORD],
+        "MAILGUN_WEBHOOK_SIGNING_KEY": SIGNING_KEY,
+        "MAILERSEND_SIGNING_SECRET": SIGNING_KEY,
+    }
 
 
 def post(provider: str, body: bytes, headers: dict[str, str], authorization: str = AUTHORIZATION) -> Any:
@@ -71,7 +98,8 @@ def test_a_hard_bounce_or_a_complaint_ends_all_emails_to_the_address(provider, k
 
     event = MailEvent.objects.get()
     suppression = Suppression.objects.get()
-    assert (event.delivery_id, event.kind, event.email) == (delivery.id, kind, ANN)
+    known = None if provider in NAMES_NO_EMAIL else delivery.id
+    assert (event.delivery_id, event.kind, event.email) == (known, kind, ANN)
     assert (suppression.email, suppression.is_standing) == (ANN, True)
     assert suppression.reason
     assert Recipient.objects.get().status == "suppressed"
@@ -88,6 +116,36 @@ def test_what_else_becomes_of_an_email_is_in_its_history_and_suppresses_nobody(p
     assert MailEvent.objects.get().kind == kind
     assert not Suppression.objects.exists()
     assert Recipient.objects.get().status == "confirmed"
+
+
+MORE: dict[str, Collection[str]] = {
+    "brevo": BREVO,
+    "mailersend": MAILERSEND,
+    "mailjet": MAILJET,
+    "resend": RESEND,
+    "sparkpost": SPARKPOST,
+}
+
+
+@pytest.mark.parametrize(
+    ("provider", "kind"),
+    [
+        (provider, kind)
+        for provider, forms in MORE.items()
+        for kind in ("unsubscribed", "rejected", "deferred")
+        if kind in forms
+    ],
+)
+def test_an_unsubscription_at_the_provider_suppresses_and_what_it_only_put_off_does_not(provider, kind):
+    assert tell(provider, kind, ANN, sent_email().id) == 200
+
+    assert MailEvent.objects.get().kind == kind
+    assert Suppression.objects.exists() == (kind == "unsubscribed")
+
+
+def test_every_provider_that_may_be_chosen_is_tested():
+    assert set(PROVIDERS) == VIEWS.keys() == settings.WEBHOOK_PROVIDERS
+    assert {view.esp_name for view in VIEWS.values()} == HARD.keys()
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -142,20 +200,22 @@ def test_the_operators_see_it_and_lift_it(django_user_model):
     assert AuditEntry.objects.filter(action="suppression.lifted", actor="boss").exists()
 
 
-def test_an_event_of_no_delivery_that_is_known_still_suppresses_its_address():
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_an_event_of_no_delivery_that_is_known_still_suppresses_its_address(provider):
     sent_email()
 
-    tell("postmark", "bounced", "nobody@example.org", "not an id")
+    assert tell(provider, "bounced", "nobody@example.org", "not an id") == 200
 
     assert MailEvent.objects.get().delivery_id is None
     assert Suppression.objects.get().email == "nobody@example.org"
     assert Recipient.objects.get().status == "confirmed"
 
 
-def test_an_event_about_one_address_is_not_in_the_history_of_anothers_delivery():
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_an_event_about_one_address_is_not_in_the_history_of_anothers_delivery(provider):
     delivery = sent_email()
 
-    tell("postmark", "bounced", "eve@example.org", delivery.id)
+    assert tell(provider, "bounced", "eve@example.org", delivery.id) == 200
 
     assert MailEvent.objects.get().delivery_id is None
     assert Recipient.objects.get().status == "confirmed"
@@ -174,24 +234,25 @@ def test_the_events_of_a_digest_are_in_the_history_of_each_of_its_deliveries():
     assert first.id in told
 
 
-def soft_bounces(count: int, delivery: Delivery, start: int = 0) -> None:
+def soft_bounces(count: int, start: int = 0, of: object = None) -> None:
+    """Of as many emails, or of one."""
     for number in range(start, start + count):
         tell(
             "postmark",
             "soft_bounced",
             ANN,
-            delivery.id,
+            of or uuid4(),
             ID=number,
             BouncedAt=timezone.now().isoformat(),
         )
 
 
 def test_many_soft_bounces_with_nothing_delivered_between_suppress_an_address():
-    delivery = sent_email()
+    sent_email()
 
-    soft_bounces(SOFT_BOUNCES - 1, delivery)
+    soft_bounces(SOFT_BOUNCES - 1)
     assert not Suppression.objects.exists()
-    soft_bounces(1, delivery, start=100)
+    soft_bounces(1, start=100)
 
     assert "none arrived" in Suppression.objects.get().reason
 
@@ -199,11 +260,60 @@ def test_many_soft_bounces_with_nothing_delivered_between_suppress_an_address():
 def test_an_email_that_arrives_makes_up_for_soft_bounces():
     delivery = sent_email()
 
-    soft_bounces(SOFT_BOUNCES - 1, delivery)
+    soft_bounces(SOFT_BOUNCES - 1)
     tell("postmark", "delivered", ANN, delivery.id, DeliveredAt=timezone.now().isoformat())
-    soft_bounces(SOFT_BOUNCES - 1, delivery, start=100)
+    soft_bounces(SOFT_BOUNCES - 1, start=100)
 
     assert not Suppression.objects.exists()
+
+
+def test_one_email_that_comes_back_again_and_again_counts_once():
+    soft_bounces(3 * SOFT_BOUNCES, of=sent_email().id)
+
+    assert not Suppression.objects.exists()
+
+
+def test_a_digest_that_comes_back_counts_once_however_much_is_in_it():
+    sent_email()
+    for _ in range(SOFT_BOUNCES):
+        publish(Application.objects.get(), "meter.created", factories.example("meter.created"))
+    digest = uuid4()
+    Delivery.objects.update(digest=digest)
+
+    soft_bounces(1, of=digest)
+
+    assert MailEvent.objects.count() > SOFT_BOUNCES
+    assert not Suppression.objects.exists()
+
+
+@pytest.mark.parametrize("told", ["ann@xn--exmple-cua.example", "Ann@EXÄMPLE.example"])
+@pytest.mark.parametrize(
+    "stored", ["ann@exämple.example", "ann@xn--exmple-cua.example", "ann@EXÄMPLE.example"]
+)
+def test_an_address_at_a_name_of_any_language_is_the_same_however_it_is_spelled(stored, told):
+    subscription = factories.confirmed_emails(factories.application(), [stored])
+    publish(subscription.application, "meter.created", factories.example("meter.created"))
+    delivery = Delivery.objects.get()
+
+    tell("postmark", "bounced", told, delivery.id)
+
+    assert MailEvent.objects.get().delivery_id == delivery.id
+    assert Recipient.objects.get().status == "suppressed"
+    again = factories.emails(factories.application("Another"), [stored])
+    assert again.recipients.get().status == "suppressed"
+
+
+def test_two_spellings_of_an_address_are_one_recipient():
+    subscription = factories.emails(
+        factories.application(), ["ann@exämple.example", "Ann@xn--exmple-cua.example"]
+    )
+    kept = subscription.recipients.get()
+
+    change_subscription(subscription, {}, ["ann@EXÄMPLE.example"], timezone.now())
+
+    assert subscription.recipients.get() == kept
+    assert kept.removed_at is None
+    assert Notice.objects.count() == 1
 
 
 def test_a_suppressed_address_stays_so_for_every_application_and_is_not_asked():
@@ -256,18 +366,38 @@ def test_nobody_is_believed_without_the_password(provider, authorization):
     assert not MailEvent.objects.exists()
 
 
-def test_nothing_of_mailguns_is_believed_without_its_signature():
-    assert tell("mailgun", "bounced", ANN, sent_email().id, key="another") == 403
+@pytest.mark.parametrize("provider", ["mailersend", "mailgun"])
+def test_nothing_of_those_that_sign_is_believed_without_their_signature(provider):
+    delivery = sent_email()
+    assert tell(provider, "bounced", ANN, delivery.id, key="another") == 403
 
+    unsigned = json.dumps({"type": "activity.hard_bounced", "event-data": {"event": "failed"}}).encode()
+    assert post(provider, unsigned, {"content-type": "application/json"}).status_code == 403
     assert not Suppression.objects.exists()
+
+
+def test_with_a_key_of_sendgrids_its_signature_is_checked(settings):
+    delivery, private = sent_email(), ec.generate_private_key(ec.SECP256R1())
+    public = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    settings.ANYMAIL["SENDGRID_TRACKING_WEBHOOK_VERIFICATION_KEY"] = b64encode(public).decode()
+    body, headers = PAYLOADS["sendgrid"]("bounced", ANN, delivery.id)
+    signature = b64encode(private.sign(b"1793635551" + body, ec.ECDSA(hashes.SHA256()))).decode()
+    named = "x-twilio-email-event-webhook-"
+    signed = {**headers, f"{named}timestamp": "1793635551", f"{named}signature": signature}
+
+    for wrong in (headers, signed | {f"{named}timestamp": "1"}, signed | {f"{named}signature": "x"}):
+        assert post("sendgrid", body, wrong).status_code == 403
+    assert not MailEvent.objects.exists()
+    assert post("sendgrid", body, signed).status_code == 200
+    assert Suppression.objects.exists()
 
 
 def test_only_the_providers_that_were_chosen_are_listened_to(settings):
     settings.EMAIL_WEBHOOK_PROVIDERS = ["postmark"]
 
-    codes = {provider: tell(provider, "delivered", ANN, "x") for provider in [*PROVIDERS]}
+    codes = {provider: tell(provider, "delivered", ANN, "x") for provider in PROVIDERS}
 
-    assert codes == {"postmark": 200, "sendgrid": 404, "mailgun": 404, "amazon_ses": 404}
+    assert codes == {provider: 200 if provider == "postmark" else 404 for provider in PROVIDERS}
     settings.EMAIL_WEBHOOK_PROVIDERS = []
     assert tell("postmark", "bounced", ANN, "x") == 404
     assert not Suppression.objects.exists()
@@ -290,6 +420,22 @@ HOSTILE = [
     b'[{"event": "bounce", "timestamp": 1e400}]',
     b"[" * 100_000,
     b'{"RecordType": "Inbound"}',
+    b'{"event": [], "email": 4, "ts_epoch": "x"}',
+    b'{"event": "spam", "ts_epoch": 1e300, "X-Mailin-custom": "[]"}',
+    b'[{"event": "bounce", "time": 1e300, "Payload": "7", "email": null}]',
+    b'{"type": "activity.sent", "data": {"email": {"recipient": 4}}}',
+    b'{"type": "email.bounced", "created_at": 4, "data": {"headers": [4], "to": {}}}',
+    b'{"type": "email.bounced", "created_at": "", "data": {"bounce": null}}',
+    b'[{"msys": {"message_event": {"type": {}, "timestamp": "99999999999999999999"}}}]',
+    b'[{"msys": {"a": 1, "b": 2}}, {"msys": []}]',
+    b'{"items": []}',
+]
+FORMS = [
+    (b"event=failed&recipient=ann%40example.org", "application/x-www-form-urlencoded"),
+    (b"&".join(b"a%d=1" % number for number in range(5000)), "application/x-www-form-urlencoded"),
+    (b"--x\r\nContent-Disposition: form-data; name=", "multipart/form-data; boundary=x"),
+    (b"nothing", "multipart/form-data"),
+    (b"\xff\xfe", "text/plain; charset=made-up"),
 ]
 
 
@@ -301,6 +447,33 @@ def test_whatever_comes_is_refused_and_breaks_nothing(provider, body):
     assert answer.status_code in (200, 400, 403)
     assert "Traceback" not in answer.content.decode()
     assert not Suppression.objects.exists()
+
+
+@pytest.mark.parametrize(("body", "content_type"), FORMS)
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_forms_instead_of_json_are_refused_and_break_nothing(provider, body, content_type):
+    answer = post(provider, body, {"content-type": content_type})
+
+    assert 400 <= answer.status_code < 500
+    assert not MailEvent.objects.exists()
+
+
+def test_an_email_that_mailgun_tells_of_in_the_form_of_old_counts_when_it_is_signed():
+    timestamp, token = "1793635550", "a-token"
+    signature = hmac.new(SIGNING_KEY.encode(), f"{timestamp}{token}".encode(), hashlib.sha256).hexdigest()
+    fields = {"event": "complained", "recipient": ANN, "timestamp": timestamp, "token": token}
+
+    codes = [
+        post(
+            "mailgun",
+            urlencode(fields | {"signature": shown}).encode(),
+            {"content-type": "application/x-www-form-urlencoded"},
+        ).status_code
+        for shown in ("wrong", signature)
+    ]
+
+    assert codes == [403, 200]
+    assert Suppression.objects.get().email == ANN
 
 
 def test_odd_values_in_an_event_are_cleaned():
@@ -332,15 +505,49 @@ def test_answers_have_the_security_headers_and_other_methods_are_refused():
     assert "default-src 'none'" in answer["content-security-policy"]
 
 
-def test_an_operator_is_told_how_to_confirm_amazons_subscription(caplog):
+def sns_asks(url: str, kind: str = "SubscriptionConfirmation") -> int:
     body, headers = PAYLOADS["amazon_ses"]("delivered", ANN, "x")
-    url = "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&Token=4711"
-    asked = {**json.loads(body), "Type": "SubscriptionConfirmation", "SubscribeURL": url, "Token": "4711"}
-    headers["x-amz-sns-message-type"] = "SubscriptionConfirmation"
+    asked = {**json.loads(body), "Type": kind, "SubscribeURL": url, "Token": "4711"}
+    headers["x-amz-sns-message-type"] = kind
+    return post("amazon_ses", json.dumps(asked).encode(), headers).status_code
 
-    assert post("amazon_ses", json.dumps(asked).encode(), headers).status_code == 200
+
+def test_an_operator_is_told_how_to_confirm_amazons_subscription(caplog):
+    url = "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&Token=4711"
+
+    assert sns_asks(url) == 200
 
     assert url in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["SubscriptionConfirmation", "UnsubscribeConfirmation"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "{receiver}",
+        "{receiver}/sns.eu-west-1.amazonaws.com/",
+        "https://sns.eu-west-1.amazonaws.com@127.0.0.1:{port}/",
+        "https://sns.eu-west-1.amazonaws.com.evil.example/",
+        "https://sns.eu-west-1.amazonaws.com:{port}/",
+        "https://sns.eu-west-1.amazonaws.com/\nforged line",
+        "file:///etc/passwd",
+    ],
+)
+def test_no_address_that_a_message_names_is_opened_nor_shown_unless_it_is_amazons(caplog, url, kind):
+    with Receiver() as receiver:
+        url = url.format(receiver=receiver.url.rstrip("/"), port=receiver.port)
+        assert sns_asks(url, kind) == 200
+
+    assert receiver.requests == []
+    assert url not in caplog.text
+
+
+def test_a_message_of_sns_that_is_not_what_its_headers_say_is_refused():
+    body, headers = PAYLOADS["amazon_ses"]("bounced", ANN, sent_email().id)
+
+    for name, value in {"type": "UnsubscribeConfirmation", "id": "another"}.items():
+        assert post("amazon_ses", body, headers | {f"x-amz-sns-message-{name}": value}).status_code == 403
+    assert not Suppression.objects.exists()
 
 
 def test_events_are_forgotten_with_their_deliveries():

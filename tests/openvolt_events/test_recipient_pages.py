@@ -16,12 +16,13 @@ from playwright.sync_api import Browser, Page
 from deliveries.dispatch import drain
 from deliveries.lifecycle import confirm_recipient, delete_subscription, set_recipients
 from deliveries.mailing import send_notices
-from deliveries.models import Delivery
+from deliveries.models import Delivery, Notice
 from deliveries.publishing import publish
 from openvolt_events.demo import mailbox
 from subscriptions.links import confirm_link, preferences_link, unsubscribe_link
 from subscriptions.models import Recipient, Subscription
 from tests.support import factories
+from tests.support.smtp import mail_server
 
 pytestmark = pytest.mark.django_db
 
@@ -68,7 +69,7 @@ def words(response) -> str:
 
 def test_the_link_from_the_email_shows_a_page_whose_button_confirms(browser_without_past, ann):
     send_notices(timezone.now)
-    [link] = mailbox.LINK.findall(str(mail.outbox[0].body))
+    link, *_ = mailbox.LINK.findall(str(mail.outbox[0].body))
 
     page = browser_without_past.get(path(link))
     assert status(ann) == "unconfirmed"
@@ -89,6 +90,18 @@ def test_what_was_held_goes_out_on_confirmation(client, ann):
     assert Delivery.objects.get(recipient=ann).status == "pending"
 
 
+def test_much_that_was_held_goes_out_on_confirmation_in_one_email(client, ann):
+    for _ in range(9):
+        publish(ann.subscription.application, "user.created", factories.example("user.created"))
+
+    client.post(path(confirm_link(ann.id)))
+    with mail_server() as mailbox:
+        drain("email", lambda: timezone.now() + timedelta(seconds=1))
+
+    assert len(mailbox.messages()) == 1
+    assert {*Delivery.objects.values_list("status", flat=True)} == {"succeeded"}
+
+
 def test_the_pages_name_the_address_the_application_and_what_is_wanted(client):
     ann = recipient_of(
         factories.emails(factories.application(), types=["meter.created"], description="Ops team")
@@ -106,6 +119,36 @@ def test_the_pages_name_the_address_the_application_and_what_is_wanted(client):
 
 def test_a_subscription_to_everything_is_called_that(client, ann):
     assert "Everything that happens" in words(client.get(path(confirm_link(ann.id))))
+
+
+def test_who_does_not_want_to_be_asked_is_not_asked_again_by_this_application(browser_without_past, ann):
+    owner = ann.subscription.application
+    other = recipient_of(factories.emails(owner, ["Ann@Example.org"]))
+    publish(owner, "user.created", factories.example("user.created"))
+    send_notices(timezone.now)
+    [link] = {*re.findall(r"https?://\S+/unsubscribe/\S+", str(mail.outbox[0].body))}
+    assert mail.outbox[0].extra_headers["List-Unsubscribe"] == f"<{link}>"
+
+    assert "Do not ask me again" in words(browser_without_past.get(path(link)))
+    answer = browser_without_past.post(path(link))
+
+    assert "cannot ask you again" in words(answer)
+    assert [status(ann), status(other)] == ["unsubscribed"] * 2
+    assert {*Delivery.objects.values_list("status", flat=True)} == {"cancelled"}
+    again = recipient_of(factories.emails(owner))
+    elsewhere = recipient_of(factories.emails(factories.application("Another")))
+    assert [status(again), status(elsewhere)] == ["unsubscribed", "unconfirmed"]
+    assert not Notice.objects.filter(recipient=again).exists()
+    browser_without_past.post(path(confirm_link(ann.id)))
+    assert status(recipient_of(factories.emails(owner, [ann.email]))) == "unsubscribed"
+
+
+def test_who_unsubscribes_from_what_was_confirmed_can_still_be_asked_about_something_else(client, ann):
+    confirm_recipient(ann, timezone.now())
+
+    client.post(path(unsubscribe_link(ann.id)))
+
+    assert status(recipient_of(factories.emails(ann.subscription.application))) == "unconfirmed"
 
 
 def test_names_are_escaped(client, ann):

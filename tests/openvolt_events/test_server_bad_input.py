@@ -1,9 +1,12 @@
 """The web server as `make run` starts it, asked over a bare socket what no client library would ask."""
 
 import json
+import re
+import resource
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from http.client import HTTPResponse
 from io import BytesIO
@@ -98,6 +101,11 @@ def reveals_nothing(answer: bytes) -> bool:
     return b"Traceback" not in answer and not any(digit in b"".join(servers) for digit in b"0123456789")
 
 
+def is_marked(answer: bytes) -> bool:
+    head = answer.partition(b"\r\n\r\n")[0].lower()
+    return all(name in head for name in (b"\r\nx-request-id: ", b"\r\nx-content-type-options: nosniff"))
+
+
 BY_THE_SERVER = {
     "an address of 5000 bytes": (b"GET /v1/" + b"a" * 5000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
     "a query of 5000 bytes": (
@@ -123,6 +131,7 @@ BY_THE_SERVER = {
     "a header with NUL": (HEAD + b"X-A: a\x00b\r\n\r\n", 400),
     "a space before the colon": (HEAD + b"X-A : a\r\n\r\n", 400),
     "a folded header": (HEAD + b"X-A: a\r\n b\r\n\r\n", 400),
+    "no host": (b"GET /v1/events HTTP/1.1\r\n\r\n", 400),
     "two hosts": (HEAD + b"Host: evil.example\r\n\r\n", 400),
     "a length and chunks": (POST + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     "two lengths": (POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400),
@@ -147,6 +156,8 @@ def test_what_is_not_http_is_4xx_with_a_problem_document(service, name):
 
     assert problem_of(answer)["status"] == status
     assert reveals_nothing(answer)
+    assert is_marked(answer)
+    assert b"content-security-policy: default-src 'none'" in answer.lower()
     assert b"connection: close" in answer.lower()
 
 
@@ -164,7 +175,6 @@ BY_THE_APPLICATION = {
     "a fragment": (HEAD.replace(b"events", b"events#a") + b"\r\n", 401),
     "another host": (b"GET /v1/events HTTP/1.1\r\nHost: evil.example\r\n\r\n", 400),
     "a host that is none": (b"GET /v1/events HTTP/1.1\r\nHost: a b/c\r\n\r\n", 400),
-    "no host": (b"GET /v1/nothing HTTP/1.1\r\n\r\n", 404),
     "HTTP/1.0 without a host": (b"GET /v1/nothing HTTP/1.0\r\n\r\n", 404),
     "a whole address": (b"GET http://localhost/v1/nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
     "an unknown method": (b"BREW /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n", 401),
@@ -182,6 +192,7 @@ def test_what_is_http_and_makes_no_sense_is_4xx_with_a_problem_document(service,
 
     assert problem_of(answer)["status"] == status
     assert reveals_nothing(answer)
+    assert is_marked(answer)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +206,36 @@ def test_no_page_breaks_when_it_is_asked_in_a_way_it_does_not_know(service, meth
 
     assert status_of(answer) < 500
     assert reveals_nothing(answer)
+    assert is_marked(answer)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_what_is_only_looked_at_says_so(service, method, path):
+    answer = ask(service, f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+
+    assert status_of(answer) == 405
+    assert b"allow: get, head" in answer.lower()
+
+
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/v1/openapi.json", "/v1/events", "/docs/", "/static/docs.js", "/nothing", "/"]
+)
+def test_a_head_has_the_length_of_a_get_and_nothing_is_logged_of_it(service, path):
+    rest = f" {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+    answer, whole = ask(service, b"HEAD" + rest), ask(service, b"GET" + rest)
+
+    assert status_of(answer) == status_of(whole)
+    assert answer.endswith(b"\r\n\r\n")
+    assert length_of(answer) == length_of(whole)
+    assert "body bytes" not in service.said
+
+
+def length_of(answer: bytes) -> bytes:
+    found = re.search(rb"content-length: ([0-9]+)", answer, re.IGNORECASE)
+    assert found, answer
+    return found[1]
 
 
 def with_key(service: Running, head: bytes) -> bytes:
@@ -303,6 +344,61 @@ def send(client: socket.socket, data: bytes) -> None:
 
 def test_a_client_that_never_ends_is_told_so_and_cut_off(slow_client):
     assert problem_of(read_all(slow_client))["status"] == 408
+
+
+SLOW_TO_READ = {
+    "millions of lists": ("batch", b'{"events":[' + b"[]," * 10_000_000 + b"[]]}", 413),
+    "far too many bytes": ("preview", b'{"event_types":[' + b"[]," * 10_000_000 + b"[]]}", 413),
+    "as many lists as may be": ("preview", b'{"event_types":[' + b"[]," * 499_000 + b"[]]}", 422),
+    "as many numbers as may be": ("preview", b'{"event_types":[' + b"1e5," * 999_000 + b"1]}", 422),
+}
+
+
+@pytest.mark.parametrize("name", SLOW_TO_READ)
+def test_bodies_that_take_long_to_read_keep_nobody_waiting(service, name):
+    call, body, status = SLOW_TO_READ[name]
+    key = service.keys["OPENVOLT_PLATFORM_KEY" if call == "batch" else "OPENVOLT_API_KEY"]
+    path = "events/batch" if call == "batch" else "subscriptions/preview"
+    head = POST.replace(b"events", path.encode()) + f"X-Api-Key: {key}\r\n".encode()
+    request = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+    with ThreadPoolExecutor(3) as clients:  # as many as are gathered at a time, whatever process they come to
+        answers = [clients.submit(ask, service, request) for _ in range(3)]
+        while not all(answer.done() for answer in answers):
+            assert status_of(ask(service, HEAD.replace(b"v1/events", b"healthz") + b"\r\n")) == 200
+
+    assert [status_of(answer.result()) for answer in answers] == [status] * 3
+    assert "WORKER TIMEOUT" not in service.said
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
+@pytest.mark.parametrize(
+    "begun", [b"GET / HTTP/1.1\r\nHost: l", POST + b"Content-Length: 9\r\n\r\n{"], ids=["heads", "bodies"]
+)
+def test_more_half_requests_than_there_is_room_for_keep_nobody_waiting(service, begun):
+    with ExitStack() as held:
+        upload = held.enter_context(connect(service))
+        upload.sendall(with_key(service, POST) + b"Content-Length: 2\r\n\r\n{")
+        for _ in range(900):
+            client = held.enter_context(connect(service))
+            send(client, begun)
+
+        began = time.monotonic()
+        for _ in range(5):
+            assert status_of(ask(service, HEAD.replace(b"events", b"nothing") + b"\r\n")) == 404
+        assert time.monotonic() < began + HEAD_SECONDS / 2
+
+        if begun.startswith(b"GET"):  # who is sending a body is not dropped for those without a head
+            upload.sendall(b"}")
+            assert status_of(upload.recv(65536)) == 422
 
 
 def test_a_stop_does_not_wait_for_clients_that_send_nothing(service):

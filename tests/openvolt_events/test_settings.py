@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SETTINGS = REPOSITORY / "openvolt_events" / "settings.py"
 PRODUCTION = {
-    "SECRET_KEY": "long and random",
+    "SECRET_KEY": "long-and-random-as-it-is-in-production",
     "ENCRYPTION_KEYS": Fernet.generate_key().decode(),
     "DATABASE_URL": "postgres://user:hidden@db.example/events",
 }
@@ -72,6 +73,22 @@ def test_production_does_not_start_without_what_it_needs(read, name, value):
         read(**{name: value for name, value in given.items() if value is not None})
 
 
+@pytest.mark.parametrize(
+    "url", ["https://events.example.com/", "http://localhost:8000", "https://[::1]:8443"]
+)
+def test_links_start_with_scheme_and_host(read, url):
+    assert read(**PRODUCTION, PUBLIC_URL=url)["PUBLIC_URL"] == url.rstrip("/")
+
+
+@pytest.mark.parametrize(("hosts", "warnings"), [(["*"], ["openvolt.W001"]), (["events.example"], [])])
+def test_a_check_before_production_warns_of_a_service_that_answers_to_any_host(settings, hosts, warnings):
+    settings.ALLOWED_HOSTS = hosts
+
+    found = run_checks(tags=["security"], include_deployment_checks=True)
+
+    assert [str(one.id) for one in found if str(one.id).startswith("openvolt.")] == warnings
+
+
 def test_debugging_needs_nothing(read):
     assert read(DEBUG="1")["DEBUG"] is True
 
@@ -91,6 +108,16 @@ def test_debugging_needs_nothing(read):
         ("PUBLIC_URL", "events.example"),
         ("PUBLIC_URL", "ftp://events.example"),
         ("PUBLIC_URL", "https://[::1"),
+        ("PUBLIC_URL", "https://a b"),
+        ("PUBLIC_URL", "https://events.example/b/"),
+        ("PUBLIC_URL", "https://events.example?b"),
+        ("PUBLIC_URL", "https://ann:pass@events.example"),
+        ("PUBLIC_URL", "https://events.example:port"),
+        ("PUBLIC_URL", "HTTPS://events.example"),
+        ("RETENTION_DAYS", "1.5"),
+        ("RETENTION_DAYS", "0"),
+        ("RATE_LIMIT_ADDRESS", "1.5"),
+        ("WORKERS", "1.5"),
         ("WEBHOOK_TIMEOUT", "soon"),
         ("WEBHOOK_TIMEOUT", "nan"),
         ("WEBHOOK_TIMEOUT", "0"),
@@ -129,6 +156,11 @@ def test_debugging_needs_nothing(read):
         ("RATE_LIMIT_PLATFORM", "0"),
         ("RATE_LIMIT_APPLICATION", "many"),
         ("RATE_LIMIT_ADDRESS", "1e9"),
+        ("EMAIL_WEBHOOK_SECRET", "hidden"),
+        ("EMAIL_WEBHOOK_SECRET", "user:hidden"),
+        ("EMAIL_WEBHOOK_SECRET", "user:hidden long enough"),
+        ("EMAIL_WEBHOOK_SECRET", "user:hidden-and-long-enough,"),
+        ("EMAIL_WEBHOOK_SECRET", "user:hidden-and-long-enough"),
         ("TRUSTED_PROXIES", "10.0.0.1/8"),
         ("TRUSTED_PROXIES", "proxy"),
     ],
@@ -166,6 +198,79 @@ def test_an_email_url_of_a_provider_carries_what_anymail_wants_to_know(read):
     assert settings["EMAIL_BACKEND"] == "anymail.backends.mailgun.EmailBackend"
     assert settings["ANYMAIL"]["MAILGUN_API_KEY"] == "key"
     assert settings["ANYMAIL"]["MAILGUN_SENDER_DOMAIN"] == "mg.example"
+
+
+WEBHOOKS = {"EMAIL_WEBHOOK_SECRET": "user:hidden-and-long-enough"}
+OF_POSTMARK = {**WEBHOOKS, "EMAIL_URL": "anymail+postmark://token@"}
+SENDGRID_KEY = (
+    "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7"
+    "dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g=="
+)
+
+
+def test_whose_webhooks_about_emails_are_taken_and_with_what(read):
+    assert read(**PRODUCTION)["EMAIL_WEBHOOK_PROVIDERS"] == []
+    assert read(**PRODUCTION, **OF_POSTMARK)["EMAIL_WEBHOOK_PROVIDERS"] == ["postmark"]
+
+    settings = read(
+        **PRODUCTION,
+        EMAIL_URL="smtp://mail.example",
+        EMAIL_WEBHOOK_SECRET="old:hidden-and-long-enough, new:hidden-and-long-enough",
+        EMAIL_WEBHOOK_PROVIDERS="amazon_ses, mailgun",
+        EMAIL_WEBHOOK_SIGNING_KEY="of-mailgun",
+    )
+
+    assert settings["EMAIL_WEBHOOK_PROVIDERS"] == ["amazon_ses", "mailgun"]
+    assert settings["ANYMAIL"] == {
+        "WEBHOOK_SECRET": ["old:hidden-and-long-enough", "new:hidden-and-long-enough"],
+        "MAILGUN_WEBHOOK_SIGNING_KEY": "of-mailgun",
+    }
+
+
+def test_a_key_of_sendgrids_is_taken_as_sendgrid_shows_it(read):
+    settings = read(
+        **PRODUCTION,
+        **WEBHOOKS,
+        EMAIL_WEBHOOK_PROVIDERS="sendgrid",
+        EMAIL_WEBHOOK_SIGNING_KEY=SENDGRID_KEY,
+    )
+
+    assert settings["ANYMAIL"]["SENDGRID_TRACKING_WEBHOOK_VERIFICATION_KEY"] == SENDGRID_KEY
+
+
+def test_without_a_secret_nobodys_webhooks_are_taken_whatever_else_is_set(read):
+    settings = read(**PRODUCTION, EMAIL_WEBHOOK_PROVIDERS="mailgun", EMAIL_WEBHOOK_SIGNING_KEY="of-mailgun")
+
+    assert settings["EMAIL_WEBHOOK_PROVIDERS"] == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ({"EMAIL_WEBHOOK_PROVIDERS": "pigeon"}, "EMAIL_WEBHOOK_PROVIDERS names 'pigeon'"),
+        ({"EMAIL_WEBHOOK_PROVIDERS": "postmark,pigeon"}, "EMAIL_WEBHOOK_PROVIDERS names 'pigeon'"),
+        ({"EMAIL_WEBHOOK_PROVIDERS": "mailgun"}, "EMAIL_WEBHOOK_SIGNING_KEY is not set"),
+        ({"EMAIL_WEBHOOK_PROVIDERS": "mailersend"}, "EMAIL_WEBHOOK_SIGNING_KEY is not set"),
+        (
+            {"EMAIL_WEBHOOK_PROVIDERS": "mailgun", "EMAIL_WEBHOOK_SIGNING_KEY": "hidden schlüssel"},
+            "EMAIL_WEBHOOK_SIGNING_KEY can't be read",
+        ),
+        (
+            {"EMAIL_WEBHOOK_PROVIDERS": "sendgrid", "EMAIL_WEBHOOK_SIGNING_KEY": "hidden"},
+            "EMAIL_WEBHOOK_SIGNING_KEY can't be read",
+        ),
+    ],
+)
+def test_what_is_wrong_about_webhooks_of_emails_is_one_line_that_names_it_and_tells_no_secret(
+    read, wrong, line
+):
+    with pytest.raises(ImproperlyConfigured) as refused:
+        read(**{**PRODUCTION, **OF_POSTMARK, **wrong})
+
+    said = str(refused.value)
+    assert said.startswith(line)
+    assert "\n" not in said
+    assert "hid" not in said
 
 
 def test_a_url_of_redis_says_where_the_queue_of_jobs_is(read):

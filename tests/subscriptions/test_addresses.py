@@ -113,7 +113,13 @@ def test_a_network_of_a_special_purpose_is_refused_in_what_wraps_ipv4(network, p
         assert not is_allowed(ipaddress.ip_address(f"{prefix}{address}"))
 
 
-@pytest.mark.parametrize("port", [21, 22, 23, 25, 53, 110, 143, 389, 465, 587, 993, 2049, 5060, 6667, 10080])
+@pytest.mark.parametrize(
+    "port",
+    [
+        21, 22, 23, 25, 53, 110, 143, 389, 465, 587, 993, 2049, 5060, 6667, 10080, 445, 1433, 2375, 2379, 3306, 3389,
+        5432, 5672, 6379, 6443, 9092, 9200, 11211, 27017,
+    ],
+)  # fmt: skip
 def test_a_port_where_another_protocol_is_spoken_is_refused_by_number(port):
     with pytest.raises(AddressRefused, match=f"Port {port} "):
         check_url(f"https://8.8.8.8:{port}/")
@@ -320,6 +326,10 @@ def test_a_name_that_leads_nowhere_yet_is_accepted_for_https_only(monkeypatch):
     monkeypatch.setattr(addresses, "resolve", unknown)
 
     check_url("https://soon.example/")
+    check_url("https://soon.example:8443/")
+    for port in (22, 25, 5432):
+        with pytest.raises(AddressRefused, match=f"Port {port} "):
+            check_url(f"https://soon.example:{port}/")
     with pytest.raises(AddressRefused, match="use https"):
         check_url("http://soon.example/")
 

@@ -17,8 +17,13 @@ def test_credentials_and_other_own_headers_are_let_through():
         {
             "Authorization": "Bearer abc.def",
             "X-Api-Key": "k 1",
-            "cookie": "a=b; c=d",
-            "x": "!",
+            "api-key": "!",
+            "ApiKey": "k",
+            "x-a": "!",
+            "acme-token": "t",
+            "CF-Access-Client-Id": "i",
+            "ngrok-skip-browser-warning": "1",
+            "Private-Token": "t",
             "traceparent": "00-1",
         }
     )
@@ -31,7 +36,11 @@ def test_credentials_and_other_own_headers_are_let_through():
         "webhook-id", "Webhook-Signature", "webhook-anything", "OpenVolt-Event-Id", "openvolt-x", "User-Agent",
         "Content-Type", "content-length", "Content-Encoding", "accept-encoding", "HOST", "Connection",
         "Transfer-Encoding", "TE", "Trailer", "Upgrade", "Keep-Alive", "Proxy-Authorization", "proxy-connection",
-        "Expect",
+        "Expect", "openvolt", "cookie", "Set-Cookie", "via", "date", "from", "Origin", "Range", "If-None-Match",
+        "http2-settings", "max-forwards", "content-md5", "Content-Foo", "cache-control", "Sec-Fetch-Mode", "pragma",
+        "forwarded", "Forwarded-For", "X-Forwarded-For", "x-forwarded-client-cert", "X-Real-IP", "True-Client-Ip",
+        "X-HTTP-Method-Override", "x-original-url", "remote-user", "Proxy", "idempotency-key", "Retry-After",
+        "x-middleware-subrequest", "signature", "Signature-Input", "priority", "WWW-Authenticate", "whatever",
     ],
 )  # fmt: skip
 def test_a_header_of_ours_or_of_the_connection_is_refused_by_name(name):
@@ -43,9 +52,32 @@ def test_a_header_of_ours_or_of_the_connection_is_refused_by_name(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["", " ", "x y", "x:", "x\r\ny", "x\n", "x\0", "naïve", "x\u2028", "(x)", 'x"', "x/y", "x@y", "{x}"],
+    [
+        "content_length",
+        "webhook_id",
+        "x_y",
+        "x-a_b",
+        "x.y",
+        "-x",
+        "x-",
+        "x--y",
+        "",
+        " ",
+        "x y",
+        "x:",
+        "x\r\ny",
+        "x\n",
+        "x\0",
+        "naïve",
+        "x\u2028",
+        "(x)",
+        'x"',
+        "x/y",
+        "x@y",
+        "{x}",
+    ],
 )
-def test_a_name_that_is_no_token_is_refused(name):
+def test_a_name_of_no_form_is_refused(name):
     assert refusal({name: "v"}).name == name
 
 
@@ -77,11 +109,11 @@ def test_a_name_counts_once_whatever_its_case():
 
 def test_limits_are_named_when_they_are_passed():
     check_headers({f"x-{number}": "v" for number in range(20)})
-    check_headers({"x" * 100: "v" * 4096})
+    check_headers({"x-" + "x" * 98: "v" * 4096})
 
     assert "20" in str(refusal({f"x-{number}": "v" for number in range(21)}))
-    assert "100" in str(refusal({"x" * 101: "v"}))
-    assert "4096" in str(refusal({"x": "v" * 4097}))
+    assert "100" in str(refusal({"x-" + "x" * 99: "v"}))
+    assert "4096" in str(refusal({"x-a": "v" * 4097}))
 
 
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3))

@@ -97,7 +97,7 @@ def test_an_unsubscribe_link_works_for_ever():
 def test_links_outlive_a_change_of_the_secret_key_when_the_old_one_is_a_fallback():
     token = token_of(unsubscribe_link(ANN))
 
-    with override_settings(SECRET_KEY="new", SECRET_KEY_FALLBACKS=["only-for-tests"]):
+    with override_settings(SECRET_KEY="new", SECRET_KEY_FALLBACKS=["only-for-tests-of-whatever-they-are"]):
         assert recipient_to_unsubscribe(token) == ANN
     with override_settings(SECRET_KEY="new"), pytest.raises(BrokenLink):
         recipient_to_unsubscribe(token)

@@ -19,7 +19,7 @@ from openvolt_events.postgres import THROWAWAY_SETTINGS, EmbeddedPostgres
 
 SETTINGS = {
     "DEBUG": "0",
-    "SECRET_KEY": "only-for-tests",
+    "SECRET_KEY": "only-for-tests-of-whatever-they-are",
     "EMAIL_URL": "memory:",
     "PUBLIC_URL": "http://localhost:8000",
     "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8,::1/128",

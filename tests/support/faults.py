@@ -43,7 +43,19 @@ def qcluster() -> None:
     import_module("django.core.management").call_command("qcluster")
 
 
-PROGRAMS: dict[str, Callable[..., None]] = {"drain": drain, "publish": publish, "qcluster": qcluster}
+def change(act: str, subscription_id: str) -> None:
+    """Pause, resume or delete a subscription."""
+    subscription = import_module("subscriptions.models").Subscription.objects.get(id=subscription_id)
+    now = import_module("django.utils.timezone").now()
+    getattr(import_module("deliveries.lifecycle"), act)(subscription, now)
+
+
+PROGRAMS: dict[str, Callable[..., None]] = {
+    "drain": drain,
+    "publish": publish,
+    "qcluster": qcluster,
+    "change": change,
+}
 
 
 def put_in(fault: str, mark: Path) -> None:

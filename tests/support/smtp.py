@@ -1,5 +1,6 @@
 """A mail server on loopback that keeps what it takes, and misbehaves on request."""
 
+import asyncio
 import email
 import email.policy
 import socket
@@ -21,6 +22,7 @@ class Mailbox:
         self.answers: dict[str, str] = {}
         self.envelopes: list[Envelope] = []
         self.connections = 0
+        self.thinks_for = 0.0  # seconds, after the dot
 
     async def handle_EHLO(
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
@@ -50,6 +52,7 @@ class Mailbox:
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        await asyncio.sleep(self.thinks_for)
         if "DATA" in self.answers:
             return self.answers["DATA"]
         self.envelopes.append(envelope)
@@ -160,6 +163,7 @@ def smtp_settings(port: int, **more: Any) -> override_settings:
         EMAIL_USE_TLS=False,
         EMAIL_USE_SSL=False,
         EMAIL_TIMEOUT=5,
+        EMAIL_ANSWER_TIMEOUT=5,
         **more,
     )
 

@@ -26,16 +26,7 @@ def letter(told: Told) -> Letter:
         action=write_to_customer(told, "customer", subject)
         or pass_on(_("Hand it to whoever knows the customer"), subject, what),
         details=told.facts(
-            (
-                "customer.name",
-                "customer.email",
-                "customer_id",
-                "description",
-                "reason",
-                "revoked_at",
-                "expiry",
-                "_id",
-            )
+            ("customer.name", "customer.email", "customer_id", "description", "reason", "revoked_at", "_id")
         ),
     )
 

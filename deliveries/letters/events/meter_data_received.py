@@ -2,6 +2,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
 from deliveries.letters import Letter, Told, pass_on
+from deliveries.letters.numbers import number
 from deliveries.letters.stretches import NewData, by_meter
 
 EVENT_TYPE = "meter_data.received"
@@ -31,26 +32,26 @@ def letter(told: Told) -> Letter:
 
 
 def subject_of(new: NewData) -> str:
-    words = {"count": new.count, "days": new.days}
+    words = {"count": number(new.count), "days": new.days}
     if new.days:
         return (
             ngettext(
-                "New meter data: %(count)d meter, %(days)s",
-                "New meter data: %(count)d meters, %(days)s",
+                "New meter data: %(count)s meter, %(days)s",
+                "New meter data: %(count)s meters, %(days)s",
                 new.count,
             )
             % words
         )
-    return ngettext("New meter data: %(count)d meter", "New meter data: %(count)d meters", new.count) % words
+    return ngettext("New meter data: %(count)s meter", "New meter data: %(count)s meters", new.count) % words
 
 
 def happened(new: NewData) -> str:
-    words = {"count": new.count, "days": new.days, "meter": new.meters[0].meter}
+    words = {"count": number(new.count), "days": new.days, "meter": new.meters[0].meter}
     if new.days:
         return (
             ngettext(
                 "New readings have arrived for the meter %(meter)s, for %(days)s.",
-                "New readings have arrived for %(count)d meters, for %(days)s.",
+                "New readings have arrived for %(count)s meters, for %(days)s.",
                 new.count,
             )
             % words
@@ -58,7 +59,7 @@ def happened(new: NewData) -> str:
     return (
         ngettext(
             "New readings have arrived for the meter %(meter)s.",
-            "New readings have arrived for %(count)d meters.",
+            "New readings have arrived for %(count)s meters.",
             new.count,
         )
         % words

@@ -33,6 +33,6 @@ def happened(told: Told, who: str) -> str:
     words = {"who": who, "application": told.application, "at": told.happened}
     if role := told.text("role"):
         return _(
-            "%(who)s can work with %(application)s on Openvolt since %(at)s, with the role “%(role)s”."
+            "%(who)s was given access to %(application)s on Openvolt on %(at)s, with the role “%(role)s”."
         ) % {"role": role, **words}
-    return _("%(who)s can work with %(application)s on Openvolt since %(at)s.") % words
+    return _("%(who)s was given access to %(application)s on Openvolt on %(at)s.") % words

@@ -1,0 +1,107 @@
+"""Names that others chose: what would become a link, or is not seen, does neither harm nor make them unreadable."""
+
+import json
+
+import pytest
+from django.utils.html import urlize
+
+from deliveries.letters import handling
+from deliveries.letters.reading import ZERO_WIDTH_SPACE, name
+from tests.lookbook.emails import CONSENT, LONDON, Sample, Writer
+
+TRICK = "Click https://evil.example.com/now or www.evil.com, http://evil.com"
+READ = "Click evil.example.com/now or evil.com, evil.com"
+UNSEEN = "Tom\u200b Oka\ufefffor\u2060 \u00ad\u200e\u3164GmbH"
+
+
+def everywhere(text: str) -> list[Sample]:
+    customer = {"_id": text, "name": text, "email": "tom@mail.example"}
+    consent = CONSENT | {"customer": customer, "description": text, "reason": text, "customer_id": text}
+    writer = Writer(LONDON, text)
+    data = [{"meter_id": text, "start_interval": text, "end_interval": text}]
+    return [
+        writer.told("hosted_consent.revoked", "", consent),
+        writer.told("customer.created", "", customer),
+        writer.told("tariff.changed", "", {text: text, "list": [text], "deep": {"name": text}}),
+        writer.told("meter_data.received", "", data),
+        writer.digest("digest", "", [("hosted_consent.revoked", consent), ("customer.created", customer)]),
+        writer.asked("confirm", ["*"]),
+        writer.case_note("done", handling.done, text, consent),
+        writer.several_cases("unhandled", handling.unhandled_together, 2),
+    ]
+
+
+def said(sample: Sample) -> list[str]:
+    """Its subject, its text, its HTML without links of its own: what a mail program looks for links in."""
+    text = "\n".join(line for line in sample.wording.text.split("\n") if "http://localhost:8000/" not in line)
+    return [sample.wording.subject, text, sample.wording.html]
+
+
+def test_no_name_becomes_a_link_and_each_can_be_read():
+    for sample in everywhere(TRICK):
+        for words in said(sample):
+            assert "evil.com" not in words, sample.name
+            assert "evil.example" not in words, sample.name
+            assert "https://evil" not in words.replace(ZERO_WIDTH_SPACE, ""), sample.name
+        assert "evil" in sample.wording.text.replace(ZERO_WIDTH_SPACE, ""), sample.name
+
+
+def test_a_mail_program_makes_a_link_of_the_name_as_it_was_and_none_of_ours():
+    assert "<a" in urlize(TRICK)
+    assert "<a" not in urlize(name(TRICK))
+    assert name(TRICK).replace(ZERO_WIDTH_SPACE, "") == READ
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        "Zoë O'Neill & Söhne",
+        "ann.reid@greenhomes.example",
+        "Flat 2.5, 3. floor",
+        "99.5 kWh on 2.11.2026",
+        "Dr. Smith, Inc.",
+        "👩‍👩‍👧‍👦 ❤️",
+        "می‌خواهم",
+    ],
+)
+def test_other_names_stay_as_they_are(harmless):
+    assert name(harmless) == harmless
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [
+        "hthttps://tps://evil.com",
+        "https:///evil.com",
+        "HTTP://evil.com",
+        "ftp://evil.com",
+        "www.evil.com",
+        "https://www.www.evil.com",
+        "wwhttp://w.evil.com",
+        "evil。com",
+        "evil.co\u200bm",
+        "evil\u200b.com",
+        "evil.com\u200d/x",
+    ],
+)
+def test_tricks_come_to_nothing(trick):
+    assert "://" not in name(trick)
+    assert "<a" not in urlize(name(trick).replace("。", "."))
+    assert "evil.com" not in name(trick)
+
+
+def test_a_name_is_defused_once_however_often_it_is_cleaned():
+    assert name(name(TRICK)) == name(TRICK)
+
+
+def test_what_is_not_seen_is_not_there():
+    for sample in everywhere(UNSEEN):
+        for words in said(sample):
+            assert not {*"\u200b\ufeff\u2060\u00ad\u200e\u3164"} & {*words}, sample.name
+    assert "Tom Okafor GmbH" in everywhere(UNSEEN)[0].wording.subject
+
+
+def test_the_attached_notification_has_the_names_as_they_were_published():
+    [attachment] = everywhere(TRICK)[0].email.attachments
+
+    assert json.loads(attachment[1])["payload"]["customer"]["name"] == TRICK
