@@ -51,6 +51,12 @@ def ten_days(settings):
     settings.RETENTION_DAYS = 10
 
 
+@pytest.fixture(autouse=True)
+def no_partitions(db):
+    """Whole services that ran before may have made some."""
+    remove_partitions()
+
+
 @pytest.fixture
 def owner():
     return factories.application()

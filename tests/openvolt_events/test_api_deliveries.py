@@ -182,7 +182,14 @@ def test_long_bodies_are_cut_at_16_kib_and_say_so(owner, api):
 
 def test_attempts_are_shown_oldest_first_and_the_last_two_hundred_of_many(api, delivery):
     Attempt.objects.bulk_create(
-        Attempt(delivery=delivery, number=number, started_at=timezone.now(), duration_ms=1, outcome="failed")
+        Attempt(
+            delivery=delivery,
+            number=number,
+            trigger="scheduled",
+            started_at=timezone.now(),
+            duration_ms=1,
+            outcome="failed",
+        )
         for number in range(1, 203)
     )
 

@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SIZES = [(390, "dark"), (1280, "light"), (1920, "dark")]
+SIZES = [(390, "dark"), (1920, "light")]
 READ = (
     ".info .title",
     ".info .title pre.version",
