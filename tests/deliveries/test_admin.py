@@ -49,7 +49,7 @@ def press(client: Client, url: str, action: str, *rows: Model, **more: str) -> s
 
 def operator(*permissions: str) -> Client:
     """Somebody of the staff who may do this and no more."""
-    user = User.objects.create_user("operator", password="x", is_staff=True)
+    user = User.objects.create_user("operator", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
     client = Client()
     client.force_login(user)
@@ -258,7 +258,7 @@ def test_a_page_offers_only_what_is_possible(admin_client: Client) -> None:
 def test_buttons_want_a_csrf_token() -> None:
     failed = delivery("failed")
     client = Client(enforce_csrf_checks=True)
-    client.force_login(User.objects.create_superuser("root", password="x"))
+    client.force_login(User.objects.create_superuser("root"))
 
     answer = client.post(DELIVERIES, {"action": "retry", "_selected_action": str(failed.pk)})
 

@@ -183,7 +183,7 @@ def test_the_developers_see_it_in_the_delivery(settings):
 def test_the_operators_see_it_and_lift_it(django_user_model):
     delivery = sent_email()
     tell("postmark", "complained", ANN, delivery.id)
-    boss = User.objects.create_superuser("boss", password="x")
+    boss = User.objects.create_superuser("boss")
     client = Client()
     client.force_login(boss)
 

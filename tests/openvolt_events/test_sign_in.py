@@ -25,10 +25,7 @@ RIGHT, WRONG = "tulip-Nine-9", "guess"
 
 
 @pytest.fixture(autouse=True)
-def ann(settings) -> User:
-    settings.PASSWORD_HASHERS = [
-        "django.contrib.auth.hashers.MD5PasswordHasher"
-    ]  # many guesses in little time
+def ann() -> User:
     return User.objects.create_user("ann", password=RIGHT, is_staff=True)
 
 
