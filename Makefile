@@ -16,7 +16,7 @@ help:
 	@echo "make demo   play a day of the platform against a running service"
 	@echo "make load   load a running service and account for every event (LOAD=\"keygen-771 --seconds 60\")"
 	@echo "make bench  measure ratios against baselines (FAST=1: in 3 minutes; WRITE=1: to docs/benchmarks.md)"
-	@echo "make test   run every test"
+	@echo "make test   run every test (LONG=1: also longer forms of some)"
 	@echo "make crash  kill parts of a service under load and account for every event (SEED=… FORM=kills|backlog EVENTS=20000 BACKLOG=200000)"
 	@echo "make emails render every email to var/emails/index.html, with pictures (ONLY=revoked)"
 	@echo "make examples record the API's examples anew"
@@ -40,7 +40,7 @@ test: $(VENV)/installed-dev
 	@$(BIN) -m tests.support.redis
 	@$(BIN) -m tests.support.clocks
 	@$(BIN) -m tests.support.languages
-	@exec $(BIN) -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	@exec $(BIN) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(if $(LONG),,-m "not long")
 
 crash: $(VENV)/installed-dev
 	@exec $(BIN) -m tests.crash $(if $(FORM),--form $(FORM)) $(if $(SEED),--seed $(SEED)) $(if $(EVENTS),--events $(EVENTS)) $(if $(BACKLOG),--backlog $(BACKLOG))

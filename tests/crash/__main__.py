@@ -71,7 +71,7 @@ SHORT = {
         parts=(*ALL_OF_IT, "receiver"),
     ),
     "backlog": Backlog(
-        4_000,
+        8_000,
         4,
         rate=5,
         latency=0.1,

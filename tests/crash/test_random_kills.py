@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.running import KEPT, REPOSITORY
 
 LONGEST = 300  # seconds; each takes about a minute
@@ -37,6 +39,7 @@ def test_every_part_of_the_service_is_killed_under_load_and_every_event_is_accou
     assert "Wrong: 0." in done.stdout
 
 
+@pytest.mark.long
 def test_what_is_fresh_is_told_at_once_while_a_backlog_is_worked_off_and_parts_are_killed():
     done = battered("backlog")
 

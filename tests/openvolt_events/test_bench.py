@@ -63,7 +63,12 @@ def stage(django_db_blocker):
             postgres.stop()
 
 
-@pytest.mark.parametrize("name", running.MEASURES)
+LONG = set(running.MEASURES) - {"deliveries", "single", "listing", "emails"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=[pytest.mark.long] if one in LONG else []) for one in running.MEASURES]
+)
 def test_each_measure_comes_to_figures_of_as_many_rounds_as_were_asked_for(stage, name, monkeypatch):
     monkeypatch.setattr("openvolt_events.bench.listing.REPEATS", 1)
     figures = running.MEASURES[name](stage, TINY)

@@ -173,6 +173,7 @@ class TestWithWorkers:
         assert not Delivery.objects.unfinished().exists()
 
 
+@pytest.mark.long
 def test_make_load_finds_the_running_service_and_accounts_for_what_it_publishes_there():
     with new_directory() as directory:
         running = Running(directory / "var", free_port(), {})
