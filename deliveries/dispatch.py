@@ -52,10 +52,7 @@ from subscriptions.models import Channel
 SENDERS: dict[Channel, Callable[..., Report]] = {Channel.WEBHOOK: webhook.send, Channel.EMAIL: email.send}
 THREADS = {"webhook": 16, "email": 4}  # more take the interpreter from each other
 MOST_SLOW = {"webhook": 64, "email": 4}  # threads beside these, for attempts that take long
-WIDEST = {
-    "webhook": 32,
-    "email": 64,
-}  # attempts that are out to the threads: under way, or at hand for the next moment
+WIDEST = {"webhook": 32, "email": 64}  # attempts that are out to the threads, under way or at hand
 CLAIMED = 256  # that wait in a drain at a time
 SHARE = {"webhook": 64, "email": 128}  # of them, of one subscription
 LONGEST_DRAIN = timedelta(seconds=30)

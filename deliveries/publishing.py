@@ -153,13 +153,13 @@ def reserve_keys(
     asked = [asked_key(change, event) for change, event in zip(changes, events, strict=True)]
     together = None
     if key_of_all and events:
-        together = IdempotencyKey(
-            key=key_of_all,
-            fingerprint=hashed("\n".join(["batch", *map(said_with_key, changes, events)])),
-            event=events[0],
-            created_at=events[0].created_at,
-        )
-        asked = [one or key_within(together, index, events[index]) for index, one in enumerate(asked)]
+        fingerprint = hashed("\n".join(["batch", *map(said_with_key, changes, events)]))
+        together = known_by(key_of_all, fingerprint, events[0])
+        within = f"batch {hashed(key_of_all)}"  # finds those again that have no key of their own
+        asked = [
+            one or known_by(f"{within} {index}", fingerprint, event)
+            for index, (one, event) in enumerate(zip(asked, events, strict=True))
+        ]
     holders = reserve([one for one in (together, *asked) if one])
     if together and holders[together.key].fingerprint != together.fingerprint:
         raise IdempotencyConflict(together.key)
@@ -179,22 +179,11 @@ def reserve_keys(
 def asked_key(change: Change, event: Event) -> IdempotencyKey | None:
     if not change.idempotency_key:
         return None
-    return IdempotencyKey(
-        key=change.idempotency_key,
-        fingerprint=hashed(said(change, event)),
-        event=event,
-        created_at=event.created_at,
-    )
+    return known_by(change.idempotency_key, hashed(said(change, event)), event)
 
 
-def key_within(together: IdempotencyKey, index: int, event: Event) -> IdempotencyKey:
-    """By which an event without a key of its own is found again under that of all."""
-    return IdempotencyKey(
-        key=f"batch {hashed(together.key)} {index}",
-        fingerprint=together.fingerprint,
-        event=event,
-        created_at=event.created_at,
-    )
+def known_by(key: str, fingerprint: str, event: Event) -> IdempotencyKey:
+    return IdempotencyKey(key=key, fingerprint=fingerprint, event=event, created_at=event.created_at)
 
 
 def reserve(asked: Sequence[IdempotencyKey]) -> dict[str, IdempotencyKey]:

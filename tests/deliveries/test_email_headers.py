@@ -17,7 +17,7 @@ from deliveries.publishing import publish
 from deliveries.reminding import remind
 from deliveries.summaries import end_of_week, facts
 from subscriptions.links import summary_link, unsubscribe_link
-from subscriptions.models import Recipient, Subscription
+from subscriptions.models import Recipient
 from tests.support import factories
 from tests.support.cases import person
 from tests.support.smtp import Mailbox, mail_server
@@ -164,16 +164,7 @@ def test_a_note_belongs_to_the_digest_that_told_of_the_event(owner, clock):
 
 
 def test_a_note_belongs_to_the_email_that_came_instead_of_a_webhook(owner, clock):
-    subscription = Subscription(
-        application=owner,
-        channel="webhook",
-        url="http://127.0.0.1:9/",
-        event_types=["*"],
-        fallback_types=["*"],
-        retry_schedule=[],
-    )
-    lifecycle.create_subscription(subscription, [ANN], timezone.now())
-    lifecycle.confirm_recipient(subscription.recipients.get(), timezone.now())
+    factories.falling_back(owner, ANN)
     factories.confirmed_emails(owner, [BOB])
     Notice.objects.all().delete()
     publish(owner, REVOKED, factories.example(REVOKED))

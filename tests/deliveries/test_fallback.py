@@ -41,20 +41,10 @@ def clock(monkeypatch):
 
 def falls_back(owner, url: str, types=("*",), after: timedelta | None = None, **fields) -> Subscription:
     """A webhook subscription whose first failed attempt is the last, and a person who has confirmed."""
-    subscription = Subscription(
-        application=owner,
-        channel="webhook",
-        url=url,
-        event_types=["*"],
-        fallback_types=list(types),
-        fallback_after=after,
-        fallback_looked_until=timezone.now() if after else None,
-        **{"retry_schedule": []} | fields,
+    since = timezone.now() if after else None
+    return factories.falling_back(
+        owner, ADDRESS, url, types, fallback_after=after, fallback_looked_until=since, **fields
     )
-    lifecycle.create_subscription(subscription, [ADDRESS], timezone.now())
-    lifecycle.confirm_recipient(subscription.recipients.get(), timezone.now())
-    Notice.objects.all().delete()
-    return subscription
 
 
 def tell(owner, event_type: str = "user.created") -> None:

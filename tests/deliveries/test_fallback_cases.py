@@ -6,7 +6,6 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import Application
-from deliveries import lifecycle
 from deliveries.cases import finish, hand_over, take
 from deliveries.dispatch import drain
 from deliveries.mailing import send_notices
@@ -14,7 +13,7 @@ from deliveries.models import Case, Delivery, Notice
 from deliveries.notices import GATHER_FOR
 from deliveries.publishing import publish
 from deliveries.reminding import remind
-from subscriptions.models import Recipient, Subscription
+from subscriptions.models import Recipient
 from tests.support import factories
 from tests.support.cases import link_in, person, press, text_of
 from tests.support.smtp import Mailbox, mail_server
@@ -36,22 +35,6 @@ def clock() -> Clock:
     return Clock()
 
 
-def falls_back_on(owner: Application, email: str) -> Subscription:
-    """A webhook subscription whose first failed attempt is the last."""
-    subscription = Subscription(
-        application=owner,
-        channel="webhook",
-        url="http://127.0.0.1:9/",
-        event_types=["*"],
-        fallback_types=["*"],
-        retry_schedule=[],
-    )
-    lifecycle.create_subscription(subscription, [email], timezone.now())
-    lifecycle.confirm_recipient(subscription.recipients.get(), timezone.now())
-    Notice.objects.all().delete()
-    return subscription
-
-
 def publish_and_send(owner: Application, clock: Clock, event_type: str = REVOKED) -> Mailbox:
     """The webhook fails, then everybody gets the emails about it."""
     publish(owner, event_type, factories.example(event_type))
@@ -63,6 +46,17 @@ def publish_and_send(owner: Application, clock: Clock, event_type: str = REVOKED
     return mailbox
 
 
+def email_first(owner: Application, clock: Clock) -> None:
+    """Bob is told; then the webhook fails, of which Ann has not been told yet."""
+    factories.falling_back(owner, ANN)
+    factories.confirmed_emails(owner, [BOB])
+    publish(owner, REVOKED, factories.example(REVOKED))
+    clock.forward_to(timezone.now())
+    with mail_server():
+        drain("email", clock)
+    drain("webhook", clock)
+
+
 def sent(clock: Clock) -> dict[str, str]:
     with mail_server() as mailbox:
         send_notices(clock)
@@ -70,7 +64,7 @@ def sent(clock: Clock) -> dict[str, str]:
 
 
 def test_the_email_has_the_button_and_its_page_takes_the_case(owner, clock):
-    falls_back_on(owner, ANN)
+    factories.falling_back(owner, ANN)
     message = publish_and_send(owner, clock).message()
 
     assert message["subject"].startswith("[Webhook failed] Consent revoked")
@@ -85,7 +79,7 @@ def test_the_email_has_the_button_and_its_page_takes_the_case(owner, clock):
 
 
 def test_what_needs_nobody_opens_no_case_and_has_no_such_button(owner, clock):
-    falls_back_on(owner, ANN)
+    factories.falling_back(owner, ANN)
     message = publish_and_send(owner, clock, "customer.created").message()
 
     assert "/cases/" not in text_of(message)
@@ -93,7 +87,7 @@ def test_what_needs_nobody_opens_no_case_and_has_no_such_button(owner, clock):
 
 
 def test_who_was_told_by_email_and_who_was_told_instead_share_one_case(owner, clock):
-    falls_back_on(owner, ANN)
+    factories.falling_back(owner, ANN)
     factories.confirmed_emails(owner, [BOB])
     publish_and_send(owner, clock)
     case = Case.objects.get()
@@ -108,13 +102,7 @@ def test_who_was_told_by_email_and_who_was_told_instead_share_one_case(owner, cl
 
 
 def test_who_was_not_sent_the_email_is_nobody_who_was_told(owner, clock):
-    falls_back_on(owner, ANN)
-    factories.confirmed_emails(owner, [BOB])
-    publish(owner, REVOKED, factories.example(REVOKED))
-    clock.forward_to(timezone.now())
-    with mail_server():
-        drain("email", clock)
-    drain("webhook", clock)
+    email_first(owner, clock)
 
     assert Notice.objects.filter(kind="fallback", sent_at=None).count() == 1
     case = Case.objects.get()
@@ -123,13 +111,7 @@ def test_who_was_not_sent_the_email_is_nobody_who_was_told(owner, clock):
 
 
 def test_the_email_says_who_was_faster(owner, clock):
-    falls_back_on(owner, ANN)
-    factories.confirmed_emails(owner, [BOB])
-    publish(owner, REVOKED, factories.example(REVOKED))
-    clock.forward_to(timezone.now())
-    with mail_server():
-        drain("email", clock)
-    drain("webhook", clock)
+    email_first(owner, clock)
     case = Case.objects.get()
     assert take(case, person(case, BOB), clock())
 
@@ -142,7 +124,7 @@ def test_the_email_says_who_was_faster(owner, clock):
 
 
 def test_what_nobody_takes_is_told_once_more(owner, clock):
-    falls_back_on(owner, ANN)
+    factories.falling_back(owner, ANN)
     publish_and_send(owner, clock)
 
     clock.forward(timedelta(days=4))
@@ -154,7 +136,7 @@ def test_what_nobody_takes_is_told_once_more(owner, clock):
 
 
 def test_who_is_told_instead_of_a_webhook_can_end_the_notes_of_others(owner, clock):
-    falls_back_on(owner, ANN)
+    factories.falling_back(owner, ANN)
     factories.confirmed_emails(owner, [BOB])
     publish_and_send(owner, clock)
     Recipient.objects.filter(email=ANN).update(notes=False)
@@ -167,7 +149,7 @@ def test_who_is_told_instead_of_a_webhook_can_end_the_notes_of_others(owner, clo
 
 def test_a_second_subscription_that_misses_the_same_event_opens_no_second_case(owner, clock):
     for email in (ANN, BOB):
-        falls_back_on(owner, email)
+        factories.falling_back(owner, email)
 
     mailbox = publish_and_send(owner, clock)
 

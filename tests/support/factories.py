@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from accounts.models import ApiKey, Application
 from deliveries.lifecycle import confirm_recipient, create_subscription
-from deliveries.models import Replay
+from deliveries.models import Notice, Replay
 from deliveries.replaying import plan, start
 from events.event_types import EVENT_TYPES
 from subscriptions.models import Subscription
@@ -54,6 +54,28 @@ def confirmed_emails(owner: Application, recipients: Sequence[str] = ("ann@examp
     subscription = emails(owner, recipients)
     for recipient in subscription.recipients.all():
         confirm_recipient(recipient, timezone.now())
+    return subscription
+
+
+def falling_back(
+    owner: Application,
+    email: str = "ann@example.org",
+    url: str = "http://127.0.0.1:9/",
+    types: Sequence[str] = ("*",),
+    **fields: Any,
+) -> Subscription:
+    """A webhook subscription whose first failed attempt is the last, and a person who has confirmed."""
+    subscription = Subscription(
+        application=owner,
+        channel="webhook",
+        url=url,
+        event_types=["*"],
+        fallback_types=list(types),
+        **{"retry_schedule": []} | fields,
+    )
+    create_subscription(subscription, [email], timezone.now())
+    confirm_recipient(subscription.recipients.get(), timezone.now())
+    Notice.objects.all().delete()
     return subscription
 
 
