@@ -1,7 +1,6 @@
 """What the operators' pages of every floor are made of."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -9,17 +8,17 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import flatten_fieldsets, quote
 from django.contrib.auth import get_permission_codename
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from psycopg.errors import QueryCanceled
 
 from accounts.admin_actions import OperatorAction
 from accounts.admin_columns import list_of
 from accounts.admin_lists import BoundedPaginator, search
 from accounts.audit import picture, record
+from accounts.query_limits import query_limit, was_given_up
 from accounts.roles import SEE_PAYLOADS
 
 LONGEST_QUERY = timedelta(seconds=5)
@@ -28,16 +27,6 @@ TOO_LONG = (
     "There are too many rows to look through. Narrow the list down: start at the page of an application, "
     "subscription or event, look for an id, or choose when the rows were created."
 )
-
-
-@contextmanager
-def query_limit(limit: timedelta) -> Iterator[None]:
-    """Let PostgreSQL give up each query inside that takes longer."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT set_config('statement_timeout', %s, true)", [f"{limit // timedelta(milliseconds=1)}ms"]
-        )
-        yield
 
 
 class AuditedAdmin(admin.ModelAdmin):
@@ -128,7 +117,7 @@ class OperatorAdmin(AuditedAdmin):
                 response = super().changelist_view(request, shown)
                 return response.render() if isinstance(response, TemplateResponse) else response
         except OperationalError as error:
-            if not isinstance(error.__cause__, QueryCanceled):
+            if not was_given_up(error):
                 raise
         self.message_user(request, TOO_LONG, messages.ERROR)
         return TemplateResponse(request, "admin/too_long.html", self.context_of_a_list(request), status=503)

@@ -88,6 +88,9 @@ class Application(models.Model):
         """Its own, as every row of an application has it."""
         return self.id
 
+    def has_contact(self, email: str) -> bool:
+        return email.lower() in map(str.lower, self.contacts)
+
     @property
     def summary_contacts(self) -> list[str]:
         """The contacts who have not ended the weekly summary for themselves."""

@@ -44,7 +44,7 @@ def rotate_api_key(key: ApiKey, overlap: timedelta, by: str, now: datetime) -> t
         before, expires_at = picture(old), old.expires_at
         old.expires_at = min(now + overlap, expires_at or now + overlap)
         old.save(update_fields=["expires_at"])
-        check_room(old.application, old.application.api_keys.valid(now).exclude(pk=old.pk), "MAX_API_KEYS")
+        check_room(old.application, old.application.api_keys.valid(now), "MAX_ROTATING_API_KEYS")
         new, text = ApiKey.objects.issue(
             kind=old.kind,
             application=old.application,

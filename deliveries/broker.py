@@ -49,9 +49,7 @@ PAUSES = {
 }  # of what is handed out whatever is due
 
 REPLAYS = "deliveries.replaying.work_off"
-BETWEEN_REPLAYS = timedelta(
-    seconds=1
-)  # one task at a time does it, and stays as long as there is something to do
+BETWEEN_REPLAYS = timedelta(seconds=1)  # one task at a time does it, and stays while there is something to do
 
 log = structlog.get_logger(__name__)
 

@@ -14,13 +14,13 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import connection, transaction
-from django.db.models import Exists, Min, OuterRef, Q, QuerySet
-from django.db.models.functions import Lower
+from django.db.models import Exists, F, Min, OuterRef, Q, QuerySet, TextField
+from django.db.models.functions import Cast, Lower
 
 from accounts.audit import picture, record
 from accounts.email_addresses import same_for_all
-from accounts.models import Application
 from deliveries.channels import Handling
 from deliveries.letters.handling import HANDLED, LONGEST_OUTCOME
 from deliveries.letters.reading import clean
@@ -128,9 +128,9 @@ def open_outages(
 
 
 def close_outages(subscription: Subscription, now: datetime) -> None:
-    """Resumed, it needs nobody any more."""
+    """Resumed, it needs nobody any more, and is said to be done by nobody: whoever had it need not have resumed it."""
     unfinished = Case.objects.filter(subscription=subscription).unfinished()
-    unfinished.update(state=State.DONE, done_at=now, outcome=RESUMED)
+    unfinished.update(state=State.DONE, done_at=now, outcome=RESUMED, taken_by="", taken_at=None)
 
 
 def reminder_at(since: datetime, timezone: str) -> datetime | None:
@@ -144,11 +144,11 @@ def earlier(one: datetime | None, other: datetime | None) -> datetime | None:
 
 
 def take(case: Case, by: Person, now: datetime) -> bool:
-    """Whether this person is the first to say so."""
+    """Whether this person is the first to say so, now or before: a button can be pressed twice."""
     taken = held(by, now) | {"state": State.TAKEN}
     with transaction.atomic():
         if not change(case, "taken", {"state": State.OPEN}, taken):
-            return False
+            return case.is_taken and by.is_at(case.taken_by)
         note_to(others(case, by), case, Kind.CASE_TAKEN, by.email, now)
         return True
 
@@ -177,10 +177,11 @@ def hand_over(case: Case, by: Person, to: Person, now: datetime) -> bool:
 
 
 def finish(case: Case, by: Person, outcome: str, now: datetime) -> bool:
+    """Whether it is done, by this person and with this outcome, now or before."""
     done = {"state": State.DONE, "done_at": now, "outcome": clean(outcome, LONGEST_OUTCOME)}
     with transaction.atomic():
         if not change(case, "done", held_by(by), done):
-            return False
+            return case.is_done and by.is_at(case.taken_by) and case.outcome == done["outcome"]
         note_to(others(case, by), case, Kind.CASE_DONE, by.email, now)
         return True
 
@@ -197,19 +198,17 @@ def reopen(case: Case, now: datetime) -> bool:
 
 
 def without_holder() -> QuerySet[Case]:
-    """Those that somebody has who is no recipient, or contact, of the application any more."""
-    taken = Case.objects.filter(state=State.TAKEN)
+    """Those that somebody has who is no recipient, or contact, of the application any more; of taken ones by index."""
+    taken = Case.objects.filter(state=State.TAKEN).annotate(holder=Lower("taken_by"))
     recipients = (
         Recipient.objects.told()
         .annotate(address=Lower("email"))
-        .filter(address=Lower(OuterRef("taken_by")), subscription__application=OuterRef("application"))
+        .filter(address=OuterRef("holder"), subscription__application=OuterRef("application"))
     )
-    of_contacts = [
-        case.pk
-        for case in taken.filter(event=None).select_related("application")
-        if not is_contact(case.application, case.taken_by)
-    ]
-    return taken.filter((Q(event__isnull=False) & ~Exists(recipients)) | Q(pk__in=of_contacts))
+    contacts = Cast(Lower(Cast("application__contacts", TextField())), ArrayField(TextField()))
+    is_contact = Q(contacts__contains=[F("holder")])
+    gone = Q(event__isnull=False) & ~Exists(recipients) | Q(event=None) & ~is_contact
+    return taken.annotate(contacts=contacts).filter(gone).order_by("taken_at")
 
 
 def close(case: Case, now: datetime) -> bool:
@@ -378,12 +377,8 @@ def why_not(notice: Notice) -> str:
 def is_still_told(notice: Notice) -> bool:
     recipient = notice.recipient
     if recipient is None:
-        return is_contact(notice.application, notice.email)
+        return notice.application.has_contact(notice.email)
     return recipient.removed_at is None and recipient.status == Recipient.Status.CONFIRMED
-
-
-def is_contact(application: Application, email: str) -> bool:
-    return email.lower() in map(str.lower, application.contacts)
 
 
 def why_not_noted(is_so: Callable[[Notice, Case], bool], notice: Notice, case: Case) -> str:

@@ -17,9 +17,7 @@ from deliveries.letters.handling import HANDLED
 from deliveries.models import LONGEST_LEASE, Delivery, Trigger, schedule_of
 from subscriptions.models import Channel, Recipient, SigningSecret, Subscription
 
-LEASE_MARGIN = timedelta(
-    seconds=10
-)  # to begin and to settle in, around an attempt that uses up its whole deadline
+LEASE_MARGIN = timedelta(seconds=10)  # to begin and to settle in, around an attempt that uses up its deadline
 KEY_LOOKED_FOR_AGAIN = timedelta(minutes=1)
 CANDIDATES = 512
 FURTHEST_POSITION = 2**63 - 1
@@ -470,12 +468,12 @@ def claims(lane: str, rows: list[Any], lease_id: UUID, now: datetime) -> list[Cl
     )
     webhooks = {id: webhook_target(subscription) for id, subscription in subscriptions.items()}
     begin_by, found = now + LEASE_MARGIN / 2, []
-    for id, event_id, subscription_id, recipient_id, trigger, *counts, retry_requested, _ in rows:
+    for id, event_id, subscription_id, recipient_id, trigger, *columns, retry_requested, _ in rows:
         if subscription_id not in subscriptions:
             continue
         subscription, recipient = subscriptions[subscription_id], recipients.get(recipient_id)
         delivery = ClaimedDelivery(
-            id, events[event_id], subscription, subscription_id, recipient, lane, trigger, *counts
+            id, events[event_id], subscription, subscription_id, recipient, lane, trigger, *columns
         )
         target = email_target(subscription, recipient) if recipient else webhooks[subscription_id]
         if delivery.detour_url:  # the subscription's own headers may be credentials for where it goes else

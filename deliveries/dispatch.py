@@ -39,12 +39,12 @@ from deliveries.mailing import send_notices
 from deliveries.ordering import Runs
 from deliveries.pacing import Pacing
 from deliveries.patience import patiently
+from deliveries.refused import Refused, note_refused
 from deliveries.resting import resting
 from deliveries.senders import Senders
 from deliveries.settling import Tried, hold, postpone, put_back_unsent, renew, settle
 from deliveries.slots import slot
 from deliveries.stopping import stopping
-from deliveries.suppressing import suppress_refused
 from deliveries.wakeup import wake
 from deliveries.windows import Windows
 from subscriptions.models import Channel
@@ -114,7 +114,6 @@ class Drain:
         self.windows = Windows(THREADS[lane], MOST_SLOW[lane], WIDEST[lane])
         self.runs = Runs()
         self.look_at = self.looked_past_at = self.looking_took = self.settle_at = self.renewed_at = 0.0
-        self.out: dict[UUID, Claim] = {}
         self.tried: list[Tried] = []
         self.unsent: list[Claim] = []
         self.resting: Collection[UUID] = ()
@@ -236,12 +235,8 @@ class Drain:
 
     def hand_out(self) -> None:
         self.windows.add(self.pacing.ready(time.monotonic()))
-        self.windows.hand_out(self.put_out, time.monotonic())
+        self.windows.hand_out(self.senders.put, time.monotonic())
         self.senders.be(min(THREADS[self.lane], self.windows.in_flight.total()) + len(self.windows.slow))
-
-    def put_out(self, one: Claim) -> None:
-        self.out[one.delivery.id] = one
-        self.senders.put(one)
 
     def renew(self) -> None:
         """A mail server may think for long about what it has got: whoever else sends it makes a second copy.
@@ -250,7 +245,7 @@ class Drain:
         """
         self.renewed_at = time.monotonic()
         now = self.clock()
-        if long := [one for one in self.out.values() if one.begin_by + RENEW_AFTER < now]:
+        if long := [one for one in self.windows.out if one.begin_by + RENEW_AFTER < now]:
             patiently(lambda: renew(long, now + attempt_timeout(self.lane) + LEASE_MARGIN))
 
     def claim_no_more(self, error: Exception) -> None:
@@ -264,7 +259,6 @@ class Drain:
         patience = min(TOGETHER if self.tried else LOOK_AGAIN, self.pacing.wait(time.monotonic()))
         following: list[Claim] = []
         for one in self.senders.results(patience):
-            self.out.pop((one if isinstance(one, Claim) else one.claim).delivery.id, None)
             if isinstance(one, Claim):
                 self.windows.came_back(one)
                 self.pacing.forget(one)
@@ -289,8 +283,8 @@ class Drain:
     def settle(self) -> None:
         tried, self.tried = self.tried, []
         patiently(lambda: settle(tried, self.clock()))
-        if refused := {address_of(one): one.report for one in tried if one.report.no_such_address}:
-            patiently(lambda: suppress_refused(refused, self.clock()))
+        if refused := [refused_of(one) for one in tried if one.report.permanent and address_of(one)]:
+            patiently(lambda: note_refused(refused, self.clock()))
         if asked := {domain_of(one.claim) for one in tried if asks_for_time(one.report)} - {""}:
             patiently(lambda: pause(asked, self.clock()))
         self.attempts += len(tried)
@@ -298,6 +292,11 @@ class Drain:
 
 def address_of(one: Tried) -> str:
     return one.claim.target.email if isinstance(one.claim.target, EmailTarget) else ""
+
+
+def refused_of(one: Tried) -> Refused:
+    delivery = one.claim.delivery
+    return Refused(address_of(one), delivery.digest or delivery.id, one.report)
 
 
 def send(one: Claim, clock: Callable[[], datetime], pacing: Pacing) -> Tried | Claim:

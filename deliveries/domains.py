@@ -2,13 +2,15 @@
 
 What has to wait for that is due again when the moment is over. It costs no attempt, and other domains don't wait
 with it. The thread that was asked tells its own process at once; the drain writes it down for all others, which look
-with each claim, not with each email.
+with each claim, not with each email. Notices are sent one by one, and go by what is written down alone.
 """
 
 import re
 import time
 from collections.abc import Collection
 from datetime import datetime, timedelta
+
+from django.db.models import QuerySet
 
 from deliveries.channels import EmailTarget, Report
 from deliveries.channels.smtp import CLOSING
@@ -25,7 +27,11 @@ paused: dict[str, float] = {}  # until when, by the monotonic clock
 
 def domain_of(one: Claim) -> str:
     """Empty for a webhook's claim."""
-    return one.target.email.rpartition("@")[2].lower() if isinstance(one.target, EmailTarget) else ""
+    return domain_at(one.target.email) if isinstance(one.target, EmailTarget) else ""
+
+
+def domain_at(email: str) -> str:
+    return email.rpartition("@")[2].lower()
 
 
 def is_paused(one: Claim) -> bool:
@@ -58,10 +64,18 @@ def pause(domains: Collection[str], now: datetime) -> None:
 
 def look_for_pauses(now: datetime) -> None:
     """What others were asked for. Nobody waits for longer than a pause, whatever their clocks say."""
-    standing = PausedDomain.objects.filter(until__gt=now, until__lte=now + PAUSE)
-    for domain, until in standing.values_list("domain", "until"):
+    for domain, until in standing(now).values_list("domain", "until"):
         ends_at = time.monotonic() + (until - now).total_seconds()
         paused[domain] = max(paused.get(domain, ends_at), ends_at)
+
+
+def wants_time(email: str, now: datetime) -> bool:
+    """Whether the domain of this address is left alone now: asked for each notice, of which there are few."""
+    return standing(now).filter(domain=domain_at(email)).exists()
+
+
+def standing(now: datetime) -> QuerySet[PausedDomain]:
+    return PausedDomain.objects.filter(until__gt=now, until__lte=now + PAUSE)
 
 
 def forget_pauses(now: datetime) -> int:

@@ -174,7 +174,7 @@ def unfinished_of(ids: Collection[UUID]) -> dict[UUID, int]:
 def why_untold(notice: Notice) -> str:
     """Why a notice of an outage is not to be sent any more; empty if it is."""
     subscription = notice.subscription
-    if notice.email.lower() not in map(str.lower, notice.application.contacts):
+    if not notice.application.has_contact(notice.email):
         return "The address is no longer a contact of the application."
     if subscription is None or subscription.deleted_at is not None:
         return "The subscription was deleted."

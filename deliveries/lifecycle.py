@@ -21,13 +21,13 @@ from accounts.limits import check_room
 from deliveries.cases import close_outages
 from deliveries.chores import in_batches
 from deliveries.digests import IS_AN_EMAIL, Due, digest_at, due_for, redate
+from deliveries.locking import lock_beside_publishers, lock_out_publishers, lock_shared
 from deliveries.models import Delivery, DeliveryQuerySet, Notice, Replay, Trigger
 from deliveries.notices import add, in_turn
 from deliveries.ordering import keys_of, let_next_go
 from deliveries.publishing import (
     checked,
     create_deliveries,
-    lock_shared,
     new_deliveries,
     recipients_of,
 )
@@ -196,18 +196,6 @@ def choose(recipient: Recipient, preferences: Mapping[str, Any], now: datetime) 
             cancel_unfinished(unwanted, now)
         redate(recipient, now)
         wake([Channel.EMAIL])
-
-
-def lock_out_publishers(subscription_id: UUID) -> Subscription:
-    """For a change of what they look at. Waits for those who have begun; those who come wait for the commit."""
-    return Subscription.objects.select_for_update().get(pk=subscription_id)
-
-
-def lock_beside_publishers(subscription_id: UUID) -> Subscription:
-    """So that its state stays as it is, and who finishes deliveries takes turns."""
-    return (
-        Subscription.objects.select_for_update(no_key=True).defer("encrypted_headers").get(pk=subscription_id)
-    )
 
 
 def pause(subscription: Subscription, now: datetime, reason: str = "") -> Subscription:
@@ -399,21 +387,24 @@ def retry(delivery: Delivery, now: datetime) -> Delivery:
         )
         refuse_retry(locked, subscription)
         before = picture(locked)
-        locked.status = Delivery.Status.PENDING
-        locked.retry_requested = True
-        is_behind_failing = subscription.failing_since is not None and not locked.elsewhere
-        locked.next_attempt_at = first_in_line(subscription, now) if is_behind_failing else now
-        if locked.recipient:
-            locked.next_attempt_at = locked.recipient.rhythm.awake(now)
-        locked.digest = None  # an email of its own
-        locked.finished_at = None
-        locked.behind = False  # it may be the first of its key now; if it is not, the next claim says so
-        locked.save(
-            update_fields=["status", "retry_requested", "next_attempt_at", "finished_at", "behind", "digest"]
-        )
+        make_due(locked, subscription, now)
         wake([locked.channel])
         record("delivery.retried", locked, before, picture(locked))
     return locked
+
+
+def make_due(locked: Delivery, subscription: Subscription, now: datetime) -> None:
+    """Now, but for a recipient after the quiet hours. The subscription is locked, too."""
+    locked.status, locked.retry_requested, locked.finished_at = Delivery.Status.PENDING, True, None
+    is_behind_failing = subscription.failing_since is not None and not locked.elsewhere
+    locked.next_attempt_at = first_in_line(subscription, now) if is_behind_failing else now
+    if locked.recipient:
+        locked.next_attempt_at = locked.recipient.rhythm.awake(now)
+    locked.digest = None  # an email of its own
+    locked.behind = False  # it may be the first of its key now; if it is not, the next claim says so
+    locked.save(
+        update_fields=["status", "retry_requested", "next_attempt_at", "finished_at", "behind", "digest"]
+    )
 
 
 def first_in_line(locked: Subscription, now: datetime) -> datetime:

@@ -22,6 +22,7 @@ from deliveries.channels.outages_wording import outages_wording
 from deliveries.channels.summary_wording import summary_wording
 from deliveries.channels.wording import Wording, confirmation_wording, outage_wording
 from deliveries.claiming import LEASE_MARGIN, email_target, notification
+from deliveries.domains import PAUSE, asks_for_time, domain_at, pause, wants_time
 from deliveries.failing import why_untold
 from deliveries.fallback import why_not_told
 from deliveries.letters import handling, outages, outages_together
@@ -31,10 +32,10 @@ from deliveries.models import Case, Delivery, Notice, NoticeQuerySet
 from deliveries.notice_headers import headers_of
 from deliveries.notices import GATHER_FOR
 from deliveries.patience import patiently
+from deliveries.refused import Refused, note_refused
 from deliveries.settling import UNSTORABLE
 from deliveries.stopping import stopping
 from deliveries.summaries import why_not_summed_up
-from deliveries.suppressing import suppress_refused
 from subscriptions.models import Recipient, Suppression
 
 
@@ -44,7 +45,9 @@ def send_notices(clock: Callable[[], datetime], is_over: Callable[[], bool] = st
         if notices := [one for one in claim_notices(first, clock()) if one.due_at is not None]:
             report = send_in_one_email(notices, clock())
             patiently(partial(settle_notices, notices, report, clock()))
-            suppress_refused({notices[0].email: report}, clock())
+            note_refused([Refused(notices[0].email, notices[0].id, report)], clock())
+            if asks_for_time(report):
+                pause([domain_at(notices[0].email)], clock())
 
 
 def longest_waiting(now: datetime) -> Notice | None:
@@ -54,13 +57,16 @@ def longest_waiting(now: datetime) -> Notice | None:
 
 
 def claim_notices(first: Notice, now: datetime) -> list[Notice]:
-    """Take this one, and those that go out with it; none, if somebody else was faster.
+    """Take this one, and those that go out with it; none, if somebody else was faster, or the domain wants time.
 
     They are due again when the lease has run out; never, if they are not to be sent. All are locked in one order, with
     nothing held before: of two who claim at once one gets the whole email, and there is no deadlock.
     """
     with transaction.atomic():
         claimed = list(going_out_with(first, now).select_for_update(of=("self",)).order_by("id"))
+        if wants_time(first.email, now):
+            Notice.objects.filter(pk__in=[one.pk for one in claimed]).update(due_at=now + PAUSE)
+            return []
         for notice in claimed:
             notice.error = why_not(notice)
             notice.due_at = None if notice.error else now + longest_attempt() + LEASE_MARGIN

@@ -146,10 +146,6 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Those that a worker holds. They were due, which an index tells of."""
         return self.pending().filter(behind=False, next_attempt_at__lte=now, leased_until__gt=now)
 
-    def waiting_for_a_worker(self, now: datetime) -> "DeliveryQuerySet":
-        """Those of the due that nothing but a worker can be waited for: their subscriptions have no limit, and work."""
-        return self.due(now).filter(subscription__failing_since=None, subscription__rate_limit=None)
-
 
 class Delivery(models.Model):
     """The duty to tell one subscription (for email: one recipient) of one event.
@@ -338,10 +334,6 @@ class Delivery(models.Model):
     def test(self) -> bool:
         return self.trigger == Trigger.TEST
 
-    @property
-    def next_trigger(self) -> str:
-        return Trigger.MANUAL if self.retry_requested else self.trigger
-
 
 class SequenceCounter(models.Model):
     """The last number that a subscription's deliveries have. Who gives numbers holds its row until the commit.
@@ -437,9 +429,10 @@ class Attempt(models.Model):
 class MailEvent(models.Model):
     """What became of an email after the mail server or provider had accepted it, as its webhooks tell.
 
-    Some tell of no delivery that is known here, only of an address. Without a foreign key in the database, for a
-    delivery goes with its partition; housekeeping deletes those that outlive theirs. `key` stands for what the
-    provider calls this event: told again, it is not new.
+    Some tell of no delivery that is known here, only of an address; so do those that stand for a refusal which may mean
+    that it does not exist (refused.py). Without a foreign key in the database, for a delivery goes with its partition;
+    housekeeping deletes those that outlive theirs. `key` stands for what the provider calls this event: told again, it
+    is not new.
     """
 
     class Kind(models.TextChoices):
@@ -659,6 +652,7 @@ class Case(models.Model):
             models.Index(fields=["application", "-created_at"], name="case_by_application"),
             models.Index(fields=["created_at"], name="case_unfinished", condition=~models.Q(state="done")),
             models.Index(fields=["remind_at"], name="case_to_remind_of", condition=~models.Q(state="done")),
+            models.Index(fields=["taken_at"], name="case_taken", condition=models.Q(state="taken")),
         ]
         constraints = [
             models.CheckConstraint(

@@ -15,15 +15,16 @@ from accounts.audit import acting_key
 from accounts.models import Application
 from deliveries.cases import open_cases
 from deliveries.digests import due_for
+from deliveries.locking import lock_matching
 from deliveries.models import Delivery, Trigger
 from deliveries.ordering import give_key, put_in_order
 from deliveries.wakeup import wake
 from deliveries.writing import save_new
 from events.event_types import EVENT_TYPES
-from events.idempotency import KEPT_FOR
+from events.idempotency import KEPT_FOR, LONGEST_KEY
 from events.models import Event, IdempotencyKey
 from events.payloads import Payload, PayloadRefused, encode
-from subscriptions.models import EVERY_TYPE, Channel, Recipient, Subscription
+from subscriptions.models import Channel, Recipient, Subscription
 
 
 class UnknownEventType(ValueError):
@@ -82,9 +83,10 @@ def publish(
     """Record a change and see to it that every active subscription that matches is told.
 
     Joins the caller's transaction: rolled back, nothing is left and nothing is sent. `occurred_at` is an
-    aware datetime (default: now). The same `idempotency_key` again returns the first event.
+    aware datetime (default: now). The same `idempotency_key`, of 1 to 255 characters, again returns the first event.
 
-    Raises UnknownEventType, PayloadRefused (with a JSON pointer to each fault) or IdempotencyConflict.
+    Raises UnknownEventType, PayloadRefused (with a JSON pointer to each fault), IdempotencyConflict, or else ValueError
+    for a moment or a key that is none.
     """
     change = Change(application, type, payload, occurred_at, idempotency_key)
     try:
@@ -106,8 +108,7 @@ def publish_many(
         published = reserve_keys(changes, prepared, idempotency_key)
         events = [one.event for one in published if not one.replayed]
         deliveries = fan_out(events, now)
-        save_new(events)
-        create_deliveries(deliveries)
+        create_deliveries(deliveries, events)
     return published
 
 
@@ -124,15 +125,33 @@ def prepare_all(changes: Sequence[Change], now: datetime) -> list[Event]:
 
 
 def prepare(change: Change, now: datetime) -> Event:
-    """The change as an event that is not saved yet. Raises UnknownEventType or PayloadRefused."""
+    """The change as an event that is not saved yet. Raises UnknownEventType, PayloadRefused or another ValueError."""
+    check_key(change.idempotency_key)
     return Event(
         application=change.application,
         type=change.type,
-        occurred_at=change.occurred_at or now,
+        occurred_at=now if change.occurred_at is None else in_utc(change.occurred_at),
         created_at=now,
         payload=checked(change.type, change.payload),
         published_by=acting_key(),
     )
+
+
+def check_key(key: object) -> None:
+    if key is None or (isinstance(key, str) and 0 < len(key) <= LONGEST_KEY and "\0" not in key):
+        return
+    raise ValueError(
+        f"The idempotency key {key!r:.300} is no text of 1 to {LONGEST_KEY} characters without U+0000."
+    )
+
+
+def in_utc(occurred_at: object) -> datetime:
+    if not isinstance(occurred_at, datetime) or occurred_at.utcoffset() is None:
+        raise ValueError(f"occurred_at is no datetime with a time zone: {occurred_at!r:.100}.")
+    try:
+        return occurred_at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"occurred_at is in no year from 1 to 9999 in UTC: {occurred_at!r:.100}.") from None
 
 
 def checked(type: object, payload: Any) -> str:
@@ -177,7 +196,7 @@ def reserve_keys(
 
 
 def asked_key(change: Change, event: Event) -> IdempotencyKey | None:
-    if not change.idempotency_key:
+    if change.idempotency_key is None:
         return None
     return known_by(change.idempotency_key, hashed(said(change, event)), event)
 
@@ -213,7 +232,7 @@ def reserve(asked: Sequence[IdempotencyKey]) -> dict[str, IdempotencyKey]:
 
 def said(change: Change, event: Event) -> str:
     """What the publisher said, beside the key; a moment that was left out is not part of it."""
-    occurred_at = change.occurred_at and change.occurred_at.astimezone(UTC).isoformat()
+    occurred_at = change.occurred_at and event.occurred_at.isoformat()
     return f"{event.application_id}\n{event.type}\n{occurred_at}\n{event.payload}"
 
 
@@ -239,34 +258,6 @@ def fan_out(events: Sequence[Event], now: datetime) -> list[Delivery]:
     for delivery in deliveries:
         delivery.event.delivery_count += 1
     return deliveries
-
-
-def lock_matching(application_id: UUID, types: Iterable[str]) -> list[Subscription]:
-    """The subscriptions that want these types, which stay as they are until the commit.
-
-    The lock shares with other publishers and waits for a pause, a resume or a deletion under way (they lock
-    FOR UPDATE), so that no delivery is pending for a paused subscription, or held for a resumed one.
-    """
-    wanted = [EVERY_TYPE, *types]  # as `SubscriptionQuerySet.matching`, in one round trip
-    return lock_shared_where("application_id = %s AND event_types && %s::varchar[]", [application_id, wanted])
-
-
-def lock_shared(ids: Sequence[UUID]) -> list[Subscription]:
-    return lock_shared_where("id = ANY(%s)", [list(ids)])
-
-
-def lock_shared_where(condition: str, parameters: list[Any]) -> list[Subscription]:
-    """Without the headers: decrypting them takes time, and a key that went missing must not stop publishers."""
-    table = Subscription._meta.db_table
-    columns = ", ".join(
-        str(field.column) for field in Subscription._meta.concrete_fields if field.name != "encrypted_headers"
-    )
-    return list(
-        Subscription.objects.raw(
-            f"SELECT {columns} FROM {table} WHERE {condition} AND deleted_at IS NULL ORDER BY id FOR KEY SHARE",  # noqa: S608
-            parameters,
-        )
-    )
 
 
 def recipients_of(subscriptions: Iterable[Subscription]) -> dict[UUID, list[Recipient]]:
@@ -347,10 +338,12 @@ def held_by(subscription: Subscription, recipient: Recipient | None) -> str | No
     return None
 
 
-def create_deliveries(deliveries: list[Delivery]) -> list[Delivery]:
-    """Save new deliveries, which stand in the order of publishing, and wake those who send them."""
+def create_deliveries(deliveries: list[Delivery], events: Sequence[Event] = ()) -> list[Delivery]:
+    """Save new deliveries, which stand in the order of publishing, after their events if those are new, too, and wake
+    those who send them.
+    """
     put_in_order(deliveries)
-    save_new(deliveries)
+    save_new(events, deliveries)
     open_cases(deliveries)
     wake({delivery.channel for delivery in deliveries if delivery.status == Delivery.Status.PENDING})
     return deliveries

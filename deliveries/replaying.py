@@ -25,11 +25,12 @@ from django.utils import timezone
 from accounts.audit import picture, record
 from deliveries.chores import alone, number_of
 from deliveries.dispatch import THREADS, over_after
-from deliveries.lifecycle import NotPossible, cancel_and_let_go, lock_beside_publishers
+from deliveries.lifecycle import NotPossible, cancel_and_let_go
+from deliveries.locking import lock_beside_publishers, lock_shared
 from deliveries.models import Attempt, Delivery, Replay, Trigger
 from deliveries.ordering import key_in
 from deliveries.partitions import EPOCH, first_id
-from deliveries.publishing import create_deliveries, lock_shared, new_delivery, recipients_of
+from deliveries.publishing import create_deliveries, new_delivery, recipients_of
 from deliveries.wakeup import wake
 from events.models import ERASED, Event
 from events.payloads import Payload
@@ -42,7 +43,7 @@ PAYLOADS_LOOKED_AT = 100  # where payloads decide: each may have a mebibyte
 LAG = timedelta(minutes=2)  # that an event's id may be made after the moment that is its `created_at`
 COMMITTED_AFTER = timedelta(
     seconds=5
-)  # a publisher who has begun has committed, so that no cursor passes its events by
+)  # by then who publishes has committed, and no cursor passes its events by
 LEAST_PACE, MOST_PACE = 8, 512  # deliveries that wait for their first attempt at a time
 QUICK, SLOW = timedelta(seconds=0.5), timedelta(seconds=2)  # for half of them
 BETWEEN_STEPS, LONGEST_PAUSE = timedelta(seconds=0.1), timedelta(seconds=5)

@@ -67,6 +67,7 @@ STAYING_ROWS = {
         WHERE delivery_id >= %(start)s AND delivery_id < %(end)s
     """,
 }
+STAYING_DELIVERIES = STAYING_ROWS["deliveries_delivery"].replace("aside_staying", f"({STAYING}) AS staying")
 COUNT_FORGOTTEN = """
 UPDATE deliveries_sequencecounter AS counter SET forgotten = highest.number
 FROM (
@@ -147,12 +148,20 @@ def forget(before: datetime) -> Forgotten:
 
 def forget_partition(one: Partition) -> bool:
     """Drop it; False if too much of it stays to be moved while everybody waits. Then it is left to the sweep."""
-    most = {**one.bounds, "most": MOST_MOVED}
-    if fetch_number(f"SELECT count(*) FROM ({STAYING} LIMIT %(most)s) AS event", most) == MOST_MOVED:  # noqa: S608
+    if stays_much(one):
         return False
     forget_keys(one)
     alone(partial(forget_locked, one))
     return True
+
+
+def stays_much(one: Partition) -> bool:
+    """Of the events or the deliveries; attempts are a few of each delivery."""
+    most = {**one.bounds, "most": MOST_MOVED}
+    return any(
+        fetch_number(f"SELECT count(*) FROM ({rows} LIMIT %(most)s) AS staying", most) == MOST_MOVED  # noqa: S608
+        for rows in (STAYING, STAYING_DELIVERIES)
+    )
 
 
 def forget_keys(one: Partition) -> None:

@@ -18,6 +18,7 @@ from deliveries.digests import digest_at
 from deliveries.failing import tell_gone, tell_recovered
 from deliveries.fallback import tell_failed
 from deliveries.lifecycle import hold_all, mark
+from deliveries.locking import lock_all_beside_publishers
 from deliveries.models import Attempt, Delivery, Trigger
 from deliveries.ordering import keys_of, let_next_go
 from subscriptions.models import LONGEST_COOLING, Channel, Recipient, Subscription
@@ -270,22 +271,13 @@ def write(deliveries: Collection[LockedDelivery]) -> None:
 
 
 def lock_affected(tried: Sequence[Tried]) -> dict[UUID, Subscription]:
-    """The subscriptions whose health or whose waiting deliveries this settling may change, as they are now.
-
-    Publishers share the row with this lock; a pause waits for it. Like everybody, settling takes it before those of
-    the deliveries, or two would wait for each other.
-    """
+    """The subscriptions whose health or whose waiting deliveries this settling may change, as they are now."""
     ids = {
         one.claim.delivery.subscription_id
         for one in tried
         if not one.is_plain or one.claim.delivery.position is not None
     }
-    return lock_subscriptions(ids) if ids else {}
-
-
-def lock_subscriptions(ids: Collection[UUID]) -> dict[UUID, Subscription]:
-    locked = Subscription.objects.select_for_update(no_key=True).defer("encrypted_headers")
-    return {subscription.id: subscription for subscription in locked.filter(id__in=ids).order_by("id")}
+    return lock_all_beside_publishers(ids) if ids else {}
 
 
 def lock_deliveries(claims: Sequence[Claim]) -> dict[UUID, LockedDelivery]:
@@ -431,7 +423,7 @@ def hold(claims: Sequence[Claim], now: datetime) -> None:
     """
     claims = each_of(claims)
     with transaction.atomic():
-        subscriptions = lock_subscriptions({claim.delivery.subscription_id for claim in claims})
+        subscriptions = lock_all_beside_publishers({claim.delivery.subscription_id for claim in claims})
         deliveries = lock_deliveries(claims)
         for claim in claims:
             delivery = deliveries[claim.delivery.id]

@@ -185,7 +185,7 @@ def why_not_summed_up(notice: Notice) -> str:
     application = notice.application
     if not application.weekly_summary:
         return "The application's weekly summary is turned off."
-    if notice.email.lower() not in map(str.lower, application.contacts):
+    if not application.has_contact(notice.email):
         return "The address is no longer a contact of the application."
     if notice.email not in application.summary_contacts:
         return "The contact has ended the weekly summary."

@@ -15,19 +15,11 @@ from django.db.models.functions import Lower
 
 from accounts.audit import picture, record
 from accounts.email_addresses import same_for_all, spellings
-from deliveries.channels import Report
 from deliveries.lifecycle import NotPossible, ask_in_turn, cancel_unfinished
-from subscriptions.models import Recipient, Subscription, Suppression
+from deliveries.locking import lock_out_all_publishers
+from subscriptions.models import Recipient, Suppression
 
-MAIL_SERVER = "mail server"
 LONGEST_REASON = 500
-
-
-def suppress_refused(refused: Mapping[str, Report], now: datetime) -> None:
-    """Of these addresses, suppress those that the mail server said do not exist."""
-    reasons = {email: report.error for email, report in refused.items() if report.no_such_address}
-    if reasons:
-        suppress(reasons, MAIL_SERVER, now)
 
 
 def suppress(reasons: Mapping[str, str], source: str, now: datetime) -> None:
@@ -68,8 +60,7 @@ def recipients_at(emails: Collection[str]) -> QuerySet[Recipient]:
 def locked(theirs: QuerySet[Recipient]) -> list[UUID]:
     """The ids of these recipients, under their subscriptions' locks."""
     subscriptions = set(theirs.values_list("subscription_id", flat=True))
-    locks = Subscription.objects.select_for_update().filter(pk__in=subscriptions).order_by("id")
-    list(locks.values_list("pk", flat=True))
+    lock_out_all_publishers(subscriptions)
     return list(theirs.filter(subscription__in=subscriptions).values_list("pk", flat=True))
 
 

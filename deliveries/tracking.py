@@ -7,9 +7,10 @@ at the provider suppress the address, and so do many soft bounces with nothing d
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -65,6 +66,12 @@ HARD: dict[str, list[tuple[str, set[Any]]]] = {
     "Resend": [("data.bounce.type", {"Permanent"})],
     "SendGrid": [("type", {"bounce"})],
     "SparkPost": [("msys.message_event.bounce_class", {"10", "30", "90"})],
+}
+# Anymail names these events by the message that told of them, and the same event may come in another message. Mailgun
+# promises that no two events of a day have the same id.
+SAME_WHEN_TOLD_AGAIN = {
+    "Amazon SES": ("mail.messageId", "bounce.feedbackId", "complaint.feedbackId"),
+    "Mailgun": ("event-data.id", "event-data.timestamp"),
 }
 WHY = {
     Kind.BOUNCED: "The address does not exist, or takes no email: {words}",
@@ -170,6 +177,9 @@ def moment_of(timestamp: object, now: datetime) -> datetime:
 
 def key_of(event: AnymailTrackingEvent, provider: str, kind: str, email: str) -> str:
     """Stands for the event: the provider's own id, if it gives one, or all that tells it from others."""
+    own = [at(event.esp_event, path) for path in SAME_WHEN_TOLD_AGAIN.get(provider, ())]
+    if any(own):
+        return hashed(provider, *map(str, own), kind, email)
     named = event.event_id or f"{event.message_id} {event.timestamp}"
     return hashed(provider, str(named), kind, email)
 
@@ -226,15 +236,21 @@ def reasons_to_suppress(told: Sequence[Told], now: datetime) -> dict[str, str]:
     return many | hard
 
 
-def soft_bounces(emails: Mapping[str, object], now: datetime) -> Counter[str]:
-    """How many emails came back from each address since one arrived there, or staff lifted its suppression."""
+def soft_bounces(
+    emails: Collection[str], now: datetime, taken: Mapping[str, datetime] = MappingProxyType({})
+) -> Counter[str]:
+    """How many emails came back from each address since one arrived there, or staff lifted its suppression.
+
+    `taken` says of addresses when one arrived as far as the mail server knows.
+    """
     if not emails:
         return Counter()
     recent = MailEvent.objects.filter(email__in=emails, at__gt=now - SOFT_BOUNCES_WITHIN)
     arrived = recent.filter(kind=Kind.DELIVERED).order_by().values_list("email").annotate(last=Max("at"))
-    since: dict[str, datetime] = dict(arrived)
-    for email, lifted in Suppression.objects.filter(email__in=emails).values_list("email", "lifted_at"):
-        since[email] = max(filter(None, [since.get(email), lifted]), default=now - SOFT_BOUNCES_WITHIN)
+    lifted = Suppression.objects.filter(email__in=emails).values_list("email", "lifted_at")
+    since: dict[str, datetime] = {}
+    for email, moment in [*arrived, *taken.items(), *lifted]:
+        since[email] = max(filter(None, [since.get(email), moment]), default=now - SOFT_BOUNCES_WITHIN)
     came_back = recent.filter(kind=Kind.SOFT_BOUNCED).values_list("email", "at", "message", "pk")
     each = {
         (email, message or pk)

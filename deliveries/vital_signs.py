@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
@@ -53,18 +54,18 @@ WITH RECURSIVE waiting AS (
         ORDER BY channel, subscription_id LIMIT 1
     ) AS following
 )
-SELECT waiting.channel, min(oldest.next_attempt_at)
+SELECT DISTINCT ON (waiting.channel) waiting.channel, oldest.next_attempt_at, oldest.id
 FROM (SELECT * FROM waiting LIMIT %(most)s) AS waiting
 JOIN subscriptions_subscription AS subscription
     ON subscription.id = waiting.subscription_id AND status = 'active' AND deleted_at IS NULL
         AND failing_since IS NULL AND rate_limit IS NULL
 CROSS JOIN LATERAL (
-    SELECT next_attempt_at FROM deliveries_delivery AS delivery
+    SELECT next_attempt_at, id FROM deliveries_delivery AS delivery
     WHERE status = 'pending' AND NOT behind AND delivery.channel = waiting.channel
         AND delivery.subscription_id = waiting.subscription_id AND next_attempt_at <= %(now)s AND {IDLE}
     ORDER BY next_attempt_at LIMIT 1
 ) AS oldest
-GROUP BY waiting.channel
+ORDER BY waiting.channel, oldest.next_attempt_at
 """  # noqa: S608
 # The statuses stand in the text, not in parameters: so the planner sees that the partial index has them.
 STOPPED = " UNION ALL ".join(
@@ -156,7 +157,13 @@ def oldest_due(now: datetime) -> dict[str, datetime]:
 
     Those of subscriptions that fail, or that have a limit, wait for that; those of paused ones, for a resume.
     """
-    return dict(fetch(OLDEST_DUE, due_by(now)))
+    return {channel: since for channel, since, _ in fetch(OLDEST_DUE, due_by(now))}
+
+
+def longest_due(now: datetime) -> UUID | None:
+    """The delivery that is the oldest of them all."""
+    _, _, id = min(fetch(OLDEST_DUE, due_by(now)), key=lambda row: row[1], default=(None, None, None))
+    return id
 
 
 def due_by(now: datetime) -> dict[str, Any]:

@@ -65,8 +65,8 @@ class Windows:
         self.queues: dict[UUID, deque[Claim]] = {}
         self.waiting = 0
         self.in_flight: Counter[UUID] = Counter()
-        self.quick: dict[UUID, tuple[float, UUID]] = {}
-        self.slow: set[UUID] = set()
+        self.quick: dict[UUID, tuple[float, Claim]] = {}
+        self.slow: dict[UUID, Claim] = {}
         self.at_host: dict[str, set[UUID]] = {}
         self.halved_at: dict[str, float] = {}
 
@@ -75,9 +75,14 @@ class Windows:
         return bool(self.waiting or self.in_flight)
 
     @property
+    def out(self) -> list[Claim]:
+        """Those in flight."""
+        return [*(one for _, one in self.quick.values()), *self.slow.values()]
+
+    @property
     def unproven(self) -> int:
         """How many attempts are out to subscriptions that are not proven, without those set aside."""
-        return sum(not is_proven(subscription_id) for _, subscription_id in self.quick.values())
+        return sum(not is_proven(one.way) for _, one in self.quick.values())
 
     @property
     def unproven_room(self) -> int:
@@ -124,7 +129,7 @@ class Windows:
     def has_host_room(self, host: str, proven: bool) -> bool:
         """Whoever is proven does not wait for the attempts of others that hang at the same host."""
         here = self.at_host.get(host, set())
-        count = len(here - self.slow) if proven and self.slow else len(here)
+        count = len(here - self.slow.keys()) if proven and self.slow else len(here)
         return not host or count < host_sizes.get(host, self.widest)
 
     def note_host(self, one: Claim, answered: bool, now: float) -> None:
@@ -139,14 +144,14 @@ class Windows:
 
     def set_aside_slow(self, now: float) -> None:
         slow = []
-        for delivery_id, (since, subscription_id) in self.quick.items():
+        for since, one in self.quick.values():
             if now - since < SLOW_AFTER:
                 break  # they stand in the order in which they went out
-            slow.append(delivery_id)
-            sizes.setdefault(subscription_id, FIRST_SIZE)  # tried
-        for delivery_id in slow[: self.most_slow - len(self.slow)]:
-            del self.quick[delivery_id]
-            self.slow.add(delivery_id)
+            slow.append(one)
+            sizes.setdefault(one.way, FIRST_SIZE)  # tried
+        for one in slow[: self.most_slow - len(self.slow)]:
+            del self.quick[one.delivery.id]
+            self.slow[one.delivery.id] = one
 
     def take(self, id: UUID, now: float) -> Claim:
         queue = self.queues[id]
@@ -155,7 +160,7 @@ class Windows:
             del self.queues[id]
         self.waiting -= 1
         self.in_flight[id] += 1
-        self.quick[one.delivery.id] = now, id
+        self.quick[one.delivery.id] = now, one
         self.at_host.setdefault(destination(one), set()).add(one.delivery.id)
         return one
 
@@ -175,7 +180,7 @@ class Windows:
         if self.in_flight[id] <= 0:
             del self.in_flight[id]
         self.quick.pop(one.delivery.id, None)
-        self.slow.discard(one.delivery.id)
+        self.slow.pop(one.delivery.id, None)
         host = destination(one)
         here = self.at_host.get(host, set())
         here.discard(one.delivery.id)

@@ -1,10 +1,11 @@
-"""For how long a publisher's idempotency keys are known."""
+"""Publishers' idempotency keys: how long they may be, and for how long they are known."""
 
 from datetime import datetime, timedelta
 
 from events.models import IdempotencyKey
 
 KEPT_FOR = timedelta(hours=24)
+LONGEST_KEY = 255  # characters
 
 
 def forget_idempotency_keys(now: datetime) -> int:

@@ -1,6 +1,7 @@
 """What happened: one change on the platform that is relevant to one application."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import models
@@ -10,6 +11,8 @@ from accounts.ids import uuid7
 from accounts.models import Application
 
 ERASED = "null"  # no event type's schema takes it
+# Those that Python can read; PostgreSQL knows more.
+MOMENTS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
 class Event(models.Model):
@@ -35,6 +38,11 @@ class Event(models.Model):
             models.Index(fields=["application", "-id"], name="event_by_application"),
             models.Index(fields=["application", "type", "-id"], name="event_by_type"),
             models.Index(fields=["application", "occurred_at"], name="event_by_occurred_at"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(occurred_at__range=MOMENTS), name="event_occurred_at_is_readable"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -49,13 +49,17 @@ APPLICATION = "Green Homes"
 class Preview:
     """The email, and whether it tells of the event that was asked for or, to who sees no payloads, of an example."""
 
+    type: str
     wording: Wording
     event: Event | None
     is_example: bool
 
 
 class PreviewForm(forms.Form):
-    """Of a type that is not chosen, it is the event's own; of an event that is not, the type's example."""
+    """Of a type that is not chosen, it is the event's own; of an event that is not, the type's example.
+
+    Of neither: the first type's example.
+    """
 
     event = forms.UUIDField(
         required=False, label="Event", help_text="Its id; empty: the example of the type."
@@ -73,14 +77,10 @@ class PreviewForm(forms.Form):
             raise forms.ValidationError(f"There is no event {id}. Copy the id from the event's page.")
         return event
 
-    def clean(self) -> None:
-        if not (self.errors or self.cleaned_data["event"] or self.cleaned_data["type"]):
-            raise forms.ValidationError("Choose a type, or give the id of an event.")
-
     def preview(self, *, sees_payloads: bool) -> Preview | None:
         """None when there is no example to show instead of what may not be seen."""
         event, chosen = self.cleaned_data["event"], self.cleaned_data["type"]
-        told = chosen or event.type
+        told = chosen or (event.type if event else next(iter(EVENT_TYPES)))
         is_example = event is None or not sees_payloads
         if is_example and told not in EVENT_TYPES:
             return None
@@ -88,7 +88,7 @@ class PreviewForm(forms.Form):
         happened = event.occurred_at if event else timezone.now()
         event_id = event.id if event else NOBODY
         notification = Notification(NOBODY, NOBODY, event_id, told, happened, payload)
-        return Preview(notification_wording(notification, self.target(event)), event, is_example)
+        return Preview(told, notification_wording(notification, self.target(event)), event, is_example)
 
     def target(self, event: Event | None) -> EmailTarget:
         return EmailTarget(
@@ -104,7 +104,7 @@ def asked(request: HttpRequest) -> tuple[PreviewForm, Preview | None]:
     """What is asked for: without any question, the first type's example. Raises PermissionDenied."""
     if not request.user.has_perm(SEE_EVENTS):
         raise PermissionDenied
-    form = PreviewForm(request.GET or {"type": next(iter(EVENT_TYPES)), "language": "en", "timezone": "UTC"})
+    form = PreviewForm(request.GET or {"language": "en", "timezone": "UTC"})
     sees_payloads = request.user.has_perm(SEE_PAYLOADS)
     return form, form.preview(sees_payloads=sees_payloads) if form.is_valid() else None
 

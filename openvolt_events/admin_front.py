@@ -1,13 +1,15 @@
 """Is anything stuck? The operators' front page: what is wrong, for whom, since when, and what to do about it.
 
-Each figure is one look at an index, bounded.
+Each figure is one look at an index, bounded also in time: the page is wanted most when the database is slow.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from django.conf import settings
+from django.db import OperationalError
 from django.db.models import QuerySet
 from django.utils.text import Truncator
 from django.utils.timesince import timesince, timeuntil
@@ -15,13 +17,18 @@ from django.utils.timesince import timesince, timeuntil
 from accounts.admin_columns import list_of, page_of
 from accounts.admin_lists import Count, count_up_to
 from accounts.models import Application
+from accounts.query_limits import query_limit, was_given_up
 from deliveries.failing import DISABLE_AFTER, TELL_AFTER
 from deliveries.models import LATE, Case, Delivery, Heartbeat, Notice
+from deliveries.vital_signs import longest_due
 from subscriptions.models import Subscription
 
 MOST_COUNTED = 1000
 MOST_FAILING = 10
 SHORT_NAME = 60
+LONGEST_LOOK = timedelta(seconds=2)
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ class FrontPage:
 def front_page(now: datetime) -> FrontPage:
     """What operators see first; `now` is aware."""
     heartbeat = Heartbeat.objects.first()
-    oldest = oldest_due(now)
+    oldest = in_time(lambda: oldest_due(now))
     failing = list(
         Subscription.objects.active()
         .exclude(failing_since=None)
@@ -108,15 +115,27 @@ def span(since: datetime, now: datetime) -> str:
     return timesince(since, now, depth=1) if now - since >= timedelta(minutes=1) else "less than a minute"
 
 
-def count(queryset: QuerySet) -> Count:
-    return count_up_to(MOST_COUNTED, queryset)
+def in_time(look: Callable[[], Found]) -> Found | str:
+    """What was found, or words that it is not known, for the database took too long."""
+    try:
+        with query_limit(LONGEST_LOOK):
+            return look()
+    except OperationalError as error:
+        if not was_given_up(error):
+            raise
+        return f"not known: the database took longer than {LONGEST_LOOK.total_seconds():g} s"
+
+
+def count(queryset: QuerySet) -> Count | str:
+    return in_time(lambda: count_up_to(MOST_COUNTED, queryset))
 
 
 def oldest_due(now: datetime) -> Delivery | None:
-    """The delivery that has waited for a worker for the longest time; one look at the index for each lane."""
-    waiting = Delivery.objects.waiting_for_a_worker(now).select_related("application", "subscription")
-    lanes = (waiting.filter(channel=lane).first() for lane in settings.DRAINS)
-    return min((one for one in lanes if one), key=lambda one: one.next_attempt_at or now, default=None)
+    """The delivery that has waited for a worker for the longest time."""
+    id = longest_due(now)
+    return (
+        Delivery.objects.select_related("application", "subscription").filter(pk=id).first() if id else None
+    )
 
 
 def due_figure(now: datetime) -> Figure:
@@ -125,8 +144,10 @@ def due_figure(now: datetime) -> Figure:
     return Figure("Due now", count(due), url, "also what waits for a failing or slow receiver")
 
 
-def oldest_figure(oldest: Delivery | None, now: datetime) -> Figure:
+def oldest_figure(oldest: Delivery | str | None, now: datetime) -> Figure:
     label = "Longest wait for a worker"
+    if isinstance(oldest, str):
+        return Figure(label, oldest, wrong=True)
     if oldest is None or oldest.next_attempt_at is None:
         return Figure(label, "none")
     late = now - oldest.next_attempt_at
@@ -198,8 +219,13 @@ def pulse_problems(heartbeat: Heartbeat | None, now: datetime) -> Iterator[Probl
         yield Problem(what, todo)
 
 
-def late_problems(oldest: Delivery | None, now: datetime) -> Iterator[Problem]:
-    if oldest and oldest.next_attempt_at and now - oldest.next_attempt_at >= LATE:
+def late_problems(oldest: Delivery | str | None, now: datetime) -> Iterator[Problem]:
+    if isinstance(oldest, str):
+        yield Problem(
+            f"For how long deliveries have waited for a worker is {oldest}.",
+            "Load the page again. If it stays so, look at what else the database is doing.",
+        )
+    elif oldest and oldest.next_attempt_at and now - oldest.next_attempt_at >= LATE:
         whom = f"“{short(oldest.subscription)}” of {short(oldest.application)}"
         yield Problem(
             f"A delivery to {whom} has been due since {said(oldest.next_attempt_at, now)}, and is not under way.",

@@ -11,12 +11,8 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, QueryDict
-from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
-from django.utils.decorators import method_decorator
-from django.views.decorators.csrf import csrf_exempt
-from django.views.generic import View
 
 from accounts.audit import AuditEntry, act_as
 from deliveries.cases import Person, finish, give_back, hand_over, handling_in, person_with, take, told
@@ -25,44 +21,11 @@ from deliveries.letters.handling import LONGEST_OUTCOME, page_for, who, write_to
 from deliveries.letters.reader import Reader
 from deliveries.models import Case
 from openvolt_events.actors import actor
-from openvolt_events.recipients import PRIVATE, browsers_reader, known, say
+from openvolt_events.recipients import browsers_reader, known, say
+from openvolt_events.token_pages import TokenPage
 from subscriptions.links import BrokenLink, ExpiredLink, case_and_person
 
 Act = Callable[[Case, Person, QueryDict, datetime], bool]
-
-
-# No CSRF token: the signed token in the address is the authority, as on the recipients' pages.
-@method_decorator(csrf_exempt, name="dispatch")
-class CasePage(View):
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = super().dispatch(request, *args, **kwargs)
-        for header, value in PRIVATE.items():
-            response.headers[header] = value
-        return response
-
-    def get(self, request: HttpRequest, token: str) -> HttpResponse:
-        return self.answer(request, token, show)
-
-    def post(self, request: HttpRequest, token: str) -> HttpResponse:
-        return self.answer(request, token, change)
-
-    def answer(self, request: HttpRequest, token: str, act: Any) -> HttpResponse:
-        """Only for somebody who is still told; otherwise say what is wrong with the link."""
-        try:
-            case_id, person_id = case_and_person(token)
-        except ExpiredLink as link:
-            reader = likely_reader(request, link.person_id)
-            return say(request, "cases/expired.html", reader, status=HTTPStatus.GONE)
-        except BrokenLink:
-            return say(
-                request, "recipients/broken.html", browsers_reader(request), status=HTTPStatus.NOT_FOUND
-            )
-        case = existing(case_id)
-        person = person_with(case, person_id) if case else None
-        if case is None or person is None:
-            # A test has no case, and what is older than the retention has none any more.
-            return say(request, "cases/forgotten.html", likely_reader(request, person_id))
-        return act(request, case, person)
 
 
 def likely_reader(request: HttpRequest, id: UUID) -> Reader:
@@ -125,3 +88,26 @@ def show(
             "language": reader.language,
         }
         return render(request, "cases/case.html", context | more, status=status)
+
+
+class CasePage(TokenPage):
+    page = staticmethod(show)
+    change = staticmethod(change)
+
+    def answer(self, request: HttpRequest, token: str, act: Any) -> HttpResponse:
+        """Only for somebody who is still told; otherwise say what is wrong with the link."""
+        try:
+            case_id, person_id = case_and_person(token)
+        except ExpiredLink as link:
+            reader = likely_reader(request, link.person_id)
+            return say(request, "cases/expired.html", reader, status=HTTPStatus.GONE)
+        except BrokenLink:
+            return say(
+                request, "recipients/broken.html", browsers_reader(request), status=HTTPStatus.NOT_FOUND
+            )
+        case = existing(case_id)
+        person = person_with(case, person_id) if case else None
+        if case is None or person is None:
+            # A test has no case, and what is older than the retention has none any more.
+            return say(request, "cases/forgotten.html", likely_reader(request, person_id))
+        return act(request, case, person)

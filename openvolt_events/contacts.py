@@ -1,47 +1,22 @@
-"""The pages behind links in emails to an application's contacts: how they read, and whether they want summaries.
-
-Without an account, and each for the one contact whom its token names. Opening a page changes nothing; its button does.
-"""
+"""The pages behind links in emails to an application's contacts: how they read, and whether they want summaries."""
 
 from typing import Any
 
 from django import forms
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from django.shortcuts import render
-from django.utils.decorators import method_decorator
-from django.views.decorators.csrf import csrf_exempt
-from django.views.generic import View
 
 from accounts.models import Application
 from deliveries.letters.reader import Reader
 from deliveries.summaries import end_summary, send_summary_again
 from openvolt_events.preferences import reading_fields
-from openvolt_events.recipients import PRIVATE, browsers_reader, say
+from openvolt_events.recipients import browsers_reader, say
+from openvolt_events.token_pages import TokenPage
 from subscriptions.links import BrokenLink, application_and_contact, contact_id
 
 
-@method_decorator(csrf_exempt, name="dispatch")  # for the same reasons as the recipients' pages
-class ContactPage(View):
+class ContactPage(TokenPage):
     purpose: str  # of the link
-
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = super().dispatch(request, *args, **kwargs)
-        for header, value in PRIVATE.items():
-            response.headers[header] = value
-        return response
-
-    def page(self, request: HttpRequest, application: Application, email: str) -> HttpResponse:
-        raise NotImplementedError
-
-    def change(self, request: HttpRequest, application: Application, email: str) -> HttpResponse:
-        raise NotImplementedError
-
-    def get(self, request: HttpRequest, token: str) -> HttpResponse:
-        return self.answer(request, token, self.page)
-
-    def post(self, request: HttpRequest, token: str) -> HttpResponse:
-        return self.answer(request, token, self.change)
 
     def answer(self, request: HttpRequest, token: str, act: Any) -> HttpResponse:
         """Only for somebody who is still a contact, in their language; otherwise say what is wrong with the link."""

@@ -6,15 +6,14 @@ nothing by itself: what it counted would be gone with it, and there are several.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from hmac import compare_digest
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address
 
-import psycopg
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, ProgrammingError, connection, transaction
+from django.db import DatabaseError, InterfaceError, ProgrammingError, connection
 from django.http import HttpRequest, HttpResponse
 from django.http.request import split_domain_port
 from django.utils import timezone
@@ -24,6 +23,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, gener
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from accounts.query_limits import query_limit, was_given_up
 from deliveries import vital_signs
 from deliveries.vital_signs import MOST_COUNTED, MOST_RECENT, MOST_SUBSCRIPTIONS, RECENT
 from openvolt_events import __version__
@@ -32,6 +32,7 @@ from openvolt_events.callers import parsed
 
 LONGEST_QUERY_SECONDS = 2.0
 LONGEST_LOOK_SECONDS = 8.0  # Prometheus waits for ten, unless it is told otherwise
+BY_INDEX = "SET LOCAL enable_seqscan TO off"  # whatever the planner guesses, a table may be long
 SIGNS_OF_A_PROXY = (
     "forwarded",
     "via",
@@ -123,24 +124,13 @@ def read(name: str, group: Group, gives_up_at: float) -> tuple[list[Metric] | No
     if seconds <= 0:
         return None, True
     try:
-        with transaction.atomic():
-            limit_queries(seconds)
+        with query_limit(timedelta(seconds=seconds)), connection.cursor() as cursor:
+            cursor.execute(BY_INDEX)
             return list(group(timezone.now())), True
     except (DatabaseError, InterfaceError) as error:
-        is_up = isinstance(error.__cause__, psycopg.errors.QueryCanceled) or isinstance(
-            error, ProgrammingError
-        )
+        is_up = was_given_up(error) or isinstance(error, ProgrammingError)
         log.warning("metrics are left out", group=name, reason=str(error).strip())
         return None, is_up
-
-
-def limit_queries(seconds: float) -> None:
-    """Of this transaction. A wrong guess of the planner's must not read a table where an index would do."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT set_config('statement_timeout', %s, TRUE), set_config('enable_seqscan', 'off', TRUE)",
-            [f"{seconds * 1000:.0f}"],
-        )
 
 
 def gauge(name: str, help: str, values: float | Mapping[str, float], label: str = "") -> GaugeMetricFamily:

@@ -1,27 +1,20 @@
-"""The pages behind the links in emails: confirm an address, see what it gets, unsubscribe.
-
-A link carries a signed token and needs no account. Opening a page changes nothing (mail servers open links to
-look for malware); its button does.
-"""
+"""The pages behind the links in emails to recipients: confirm an address, see what it gets, unsubscribe."""
 
 from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import path
 from django.utils import timezone
-from django.utils.decorators import method_decorator
 from django.utils.translation.trans_real import parse_accept_lang_header
-from django.views.decorators.csrf import csrf_exempt
-from django.views.generic import View
 
 from deliveries.channels.wording import sentences
 from deliveries.letters.reader import LANGUAGES, Reader
 from deliveries.lifecycle import choose, confirm_recipient, unsubscribe_recipient
 from deliveries.suppressing import decline
 from openvolt_events.preferences import PreferencesForm
+from openvolt_events.token_pages import TokenPage
 from subscriptions.links import (
     BrokenLink,
     ExpiredLink,
@@ -34,41 +27,13 @@ from subscriptions.links import (
 )
 from subscriptions.models import EVERY_TYPE, Channel, Recipient
 
-PRIVATE = {
-    "cache-control": "no-store",
-    "referrer-policy": "no-referrer",  # the address of the page is the key to it
-    "x-robots-tag": "noindex, nofollow",
-}
 UNCHOSEN = Recipient._meta.get_field("language").default
 
 
-# No CSRF token: the signed token in the address is the authority, no cookie is. Mail programs that unsubscribe
-# with one click (RFC 8058) have no cookies, and under no-referrer browsers send no origin that could be checked.
-@method_decorator(csrf_exempt, name="dispatch")
-class RecipientPage(View):
-    """A page for the one recipient whom its token names."""
-
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = super().dispatch(request, *args, **kwargs)
-        for header, value in PRIVATE.items():
-            response.headers[header] = value
-        return response
-
+class RecipientPage(TokenPage):
     def recipient_id(self, token: str) -> UUID:
         """Raises BrokenLink or ExpiredLink."""
         raise NotImplementedError
-
-    def page(self, request: HttpRequest, recipient: Recipient) -> HttpResponse:
-        raise NotImplementedError
-
-    def change(self, request: HttpRequest, recipient: Recipient) -> HttpResponse:
-        raise NotImplementedError
-
-    def get(self, request: HttpRequest, token: str) -> HttpResponse:
-        return self.answer(request, token, self.page)
-
-    def post(self, request: HttpRequest, token: str) -> HttpResponse:
-        return self.answer(request, token, self.change)
 
     def answer(self, request: HttpRequest, token: str, act: Any) -> HttpResponse:
         """Only for a recipient who is still one, in their language; otherwise say what is wrong with the link."""

@@ -358,6 +358,25 @@ def is_public_key(key: str) -> bool:
     return True
 
 
+def signing_keys(text: str, signers: list[str]) -> dict[str, str]:
+    """The key of each of the providers that sign: `mailgun=KEY,sendgrid=KEY`, or the one KEY where one of them does."""
+    if not re.match(r"[a-z_]+=[^=]", text):  # base64 ends with = or ==
+        if text and len(signers) > 1:
+            raise ImproperlyConfigured(
+                f"EMAIL_WEBHOOK_SIGNING_KEY is one key, and {' and '.join(signers)} sign with one each; "
+                f"set it like {','.join(f'{name}=KEY' for name in signers)}."
+            )
+        return dict.fromkeys(signers, text) if text else {}
+    pairs = [pair.strip().partition("=")[::2] for pair in text.split(",")]
+    keys = dict(pairs)
+    if len(keys) < len(pairs) or not keys.keys() <= WEBHOOK_SIGNING_KEYS.keys() or not all(keys.values()):
+        raise ImproperlyConfigured(
+            "EMAIL_WEBHOOK_SIGNING_KEY can't be read; set it to one key, or with a comma to each provider's like "
+            f"mailgun=KEY, of {', '.join(WEBHOOK_SIGNING_KEYS)}, each once."
+        )
+    return {name: key for name, key in keys.items() if name in signers}
+
+
 def email_webhook_settings(
     secret: str, providers: list[str], key: str
 ) -> tuple[list[str], dict[str, object]]:
@@ -381,20 +400,24 @@ def email_webhook_settings(
             "EMAIL_WEBHOOK_SECRET is set, and EMAIL_URL names no provider; "
             "say in EMAIL_WEBHOOK_PROVIDERS whose webhooks come, or unset it."
         )
-    if not key and (unsigned := SIGNED_ALWAYS.intersection(providers)):
+    keys = signing_keys(key, [name for name in providers if name in WEBHOOK_SIGNING_KEYS])
+    if unsigned := SIGNED_ALWAYS.intersection(providers) - keys.keys():
         raise ImproperlyConfigured(
-            f"EMAIL_WEBHOOK_SIGNING_KEY is not set; webhooks of {min(unsigned)} are taken with its signing key alone."
+            f"EMAIL_WEBHOOK_SIGNING_KEY is not set for {min(unsigned)}, "
+            "whose webhooks are taken with its signing key alone."
         )
-    if "sendgrid" in providers and key and not is_public_key(key):
+    if "sendgrid" in keys and not is_public_key(keys["sendgrid"]):
         raise ImproperlyConfigured(
             "EMAIL_WEBHOOK_SIGNING_KEY can't be read; set it to the verification key as SendGrid shows it."
         )
-    if not re.fullmatch(r"[!-~]*", key):
+    if not all(re.fullmatch(r"[!-~]+", one) for one in keys.values()):
         raise ImproperlyConfigured(
             "EMAIL_WEBHOOK_SIGNING_KEY can't be read; set it to the signing key as the provider shows it."
         )
-    keys = {WEBHOOK_SIGNING_KEYS[name]: key for name in providers if key and name in WEBHOOK_SIGNING_KEYS}
-    return providers, {"WEBHOOK_SECRET": pairs, **keys}
+    return providers, {
+        "WEBHOOK_SECRET": pairs,
+        **{WEBHOOK_SIGNING_KEYS[name]: key for name, key in keys.items()},
+    }
 
 
 EMAIL_WEBHOOK_PROVIDERS, _of_webhooks = email_webhook_settings(
@@ -483,6 +506,7 @@ MAX_RECIPIENTS = 50
 MAX_HEADERS = 20
 MAX_SECRETS = 5  # of a subscription at a time: each adds a signature to every webhook
 MAX_API_KEYS = 20
+MAX_ROTATING_API_KEYS = 2 * MAX_API_KEYS  # each may have the one it replaces beside it
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
 # Requests in ten seconds (accounts/throttling.py), all web servers together
@@ -512,6 +536,7 @@ SPECTACULAR_SETTINGS = {
     "SERVERS": [{"url": "/"}, {"url": PUBLIC_URL}],  # the first one is where the document came from
     "SCHEMA_PATH_PREFIX": "/v1",
     "SCHEMA_PATH_PREFIX_TRIM": False,
+    "PATH_CONVERTER_OVERRIDES": {"id": {"type": "string", "format": "uuid"}},
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
     "DISABLE_ERRORS_AND_WARNINGS": False,

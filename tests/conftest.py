@@ -4,10 +4,38 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["tests.support.browser", "tests.support.languages", "tests.support.redis"]
+pytest_plugins = [
+    "tests.support.browser",
+    "tests.support.emptying",
+    "tests.support.languages",
+    "tests.support.redis",
+]
+# They start a whole service, or look at every page: one of them alone at the end would leave a worker idle.
+LONGEST = {
+    "test_admin_browser",
+    "test_api_page",
+    "test_bench",
+    "test_demo",
+    "test_fault_points",
+    "test_fuzz",
+    "test_killed_replays",
+    "test_killed_workers",
+    "test_ordering",
+    "test_random_kills",
+    "test_redis_broker",
+    "test_serve",
+    "test_server_bad_input",
+    "test_several_machines",
+}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 @pytest.fixture(autouse=True)
-def quick_passwords(settings: Any) -> None:
-    """To hash one as in production takes longer than most tests, on purpose."""
+def quick(settings: Any) -> None:
+    """To hash a password as in production, or to list all static files for each client, takes longer than a test."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.WHITENOISE_AUTOREFRESH = True

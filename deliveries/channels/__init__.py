@@ -101,7 +101,8 @@ class Report:
 
     `error` is empty on success and otherwise one plain sentence for a person. `permanent` says that no
     further attempt can help. `gone` says that the receiver asked never to be told again (HTTP 410).
-    `no_such_address` says that no email will ever arrive at this address.
+    `no_such_address` says that no email will ever arrive at this address, `perhaps_no_such_address` that the mail
+    server refused it in words that may mean that.
     `retry_after` is the receiver's wish, unbounded; `None` when it named none.
     """
 
@@ -110,6 +111,7 @@ class Report:
     permanent: bool = False
     gone: bool = False
     no_such_address: bool = False
+    perhaps_no_such_address: bool = False
     retry_after: timedelta | None = None
     status_code: int | None = None
     remote_ip: str | None = None

@@ -5,8 +5,7 @@ named becomes a gap. So nothing of one recipient can get into the email of anoth
 is written. A letter that makes something else of them (a link that says when it was signed) has no draft.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from threading import Lock
 from uuid import UUID, uuid4
@@ -14,6 +13,7 @@ from uuid import UUID, uuid4
 from django.utils.html import escape
 
 from deliveries.channels import EmailTarget, Notification
+from deliveries.channels.keeping import Kept
 from deliveries.channels.wording import Wording, notification_wording
 from subscriptions.links import preferences_link, unsubscribe_link
 
@@ -36,26 +36,16 @@ class Draft:
         return replace(self.words, text=self.words.text % own, html=self.words.html % escaped)
 
 
-class Drafts:
-    """Those of the events that are told at the moment: they are kept while a drain is at work."""
+class Drafts(Kept):
+    """Those of the events that are told at the moment."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.known: dict[tuple[Notification, EmailTarget], Draft | None] = {}
-        self.keepers = 0
-        self.lock = Lock()
         self.writing = Lock()
 
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        with self.lock:
-            self.keepers += 1
-        try:
-            yield
-        finally:
-            with self.lock:
-                self.keepers -= 1
-                if not self.keepers:
-                    self.known = {}
+    def forget(self) -> None:
+        self.known = {}  # not cleared: others may be looking at it
 
     def wording(self, notification: Notification, target: EmailTarget) -> Wording | None:
         """None when there is no draft: outside of a drain, and of what has none."""
@@ -69,7 +59,7 @@ class Drafts:
         """One at a time: all threads may have come for the same."""
         with self.writing:
             if len(self.known) >= MOST_KEPT:
-                self.known = {}  # not cleared: others are looking at it
+                self.forget()
             known = self.known
             if key not in known:
                 known[key] = draft_of(*key)

@@ -5,40 +5,27 @@ has a new one for each email.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Lock
 
 import structlog
 from django.core.mail.backends.base import BaseEmailBackend
+
+from deliveries.channels.keeping import Kept
 
 LONGEST_IDLE = 10  # seconds; mail servers hang up after a minute or more, and say so or don't
 
 log = structlog.get_logger(__name__)
 
 
-class Connections:
+class Connections(Kept):
     """Those that nobody uses at the moment, each with when it was given back."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.idle: list[tuple[float, BaseEmailBackend]] = []
-        self.keepers = 0
-        self.lock = Lock()
 
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Connections are kept within this block, and closed at its end."""
-        with self.lock:
-            self.keepers += 1
-        try:
-            yield
-        finally:
-            with self.lock:
-                self.keepers -= 1
-                ended = [] if self.keepers else self.idle
-                self.idle = self.idle if self.keepers else []
-            for _, connection in ended:
-                close(connection)
+    def forget(self) -> None:
+        while last := self.last():
+            close(last[1])
 
     def take(self) -> BaseEmailBackend | None:
         """One that was used moments ago and still works, ready for the next email; None when there is none."""

@@ -27,6 +27,8 @@ NO_SUCH_IN_WORDS = re.compile(
     r"|\b(user|recipient|mailbox)\b.{0,100}\b(unknown|not found|does(n't| not) exist)\b",
     re.IGNORECASE,
 )
+OF_THE_ADDRESS = re.compile(r"\b(user|recipient|mailbox|account|address)\b", re.IGNORECASE)
+FULL = re.compile(r"\b(full|quota|storage|exceeded)\b", re.IGNORECASE)
 OF_OTHERS = re.compile(
     r"\b(sender|from|domain|host|hostname|dns|helo|ehlo|client|ip|spam|policy|\w*list)\b", re.IGNORECASE
 )
@@ -70,6 +72,9 @@ def recipient_refusal(code: int, text: str) -> Report:
         )
     report = smtp_refusal("the recipient's address", code, text)
     report.no_such_address |= code in UNAVAILABLE and says_so_in_words(text)
+    report.perhaps_no_such_address = (
+        report.permanent and not report.no_such_address and may_say_so(text) and not FULL.search(text)
+    )
     return report
 
 
@@ -97,7 +102,12 @@ def says_no_such_address(text: str) -> bool:
 
 
 def says_so_in_words(text: str) -> bool:
-    return bool(NO_SUCH_IN_WORDS.search(text)) and not (ENHANCED.search(text) or OF_OTHERS.search(text))
+    return bool(NO_SUCH_IN_WORDS.search(text)) and may_say_so(text)
+
+
+def may_say_so(text: str) -> bool:
+    """Whether it is of the address, and no code says what else it is about."""
+    return bool(OF_THE_ADDRESS.search(text)) and not (ENHANCED.search(text) or OF_OTHERS.search(text))
 
 
 def unusable(error: Exception) -> Report:

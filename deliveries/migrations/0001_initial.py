@@ -539,6 +539,11 @@ class Migration(migrations.Migration):
                         fields=["remind_at"],
                         name="case_to_remind_of",
                     ),
+                    models.Index(
+                        condition=models.Q(("state", "taken")),
+                        fields=["taken_at"],
+                        name="case_taken",
+                    ),
                 ],
                 "constraints": [
                     models.CheckConstraint(

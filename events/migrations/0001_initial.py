@@ -1,3 +1,5 @@
+import datetime
+
 import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
@@ -80,6 +82,21 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="idempotencykey",
             index=models.Index(fields=["created_at"], name="idempotency_key_by_created_at"),
+        ),
+        migrations.AddConstraint(
+            model_name="event",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "occurred_at__range",
+                        (
+                            datetime.datetime(1, 1, 1, 0, 0, tzinfo=datetime.UTC),
+                            datetime.datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=datetime.UTC),
+                        ),
+                    )
+                ),
+                name="event_occurred_at_is_readable",
+            ),
         ),
         migrations.RunSQL(
             """

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_view
@@ -17,7 +18,7 @@ from rest_framework.response import Response
 from accounts.models import ApiKey, Scope
 from deliveries.api_keys import issue_api_key, rotate_api_key
 from openvolt_events.api.authentication import HasApplicationKey, application_of, key_of
-from openvolt_events.api.fields import BoundedList, StrictSerializer, Text, Timestamp, overlap_seconds
+from openvolt_events.api.fields import BoundedList, OneLine, StrictSerializer, Timestamp, overlap_seconds
 from openvolt_events.api.views import OfApplication, StrictList, StrictView, checked_input
 
 
@@ -50,7 +51,7 @@ class NewApiKeyAnswer(ApiKeyAnswer):
 
 
 class NewApiKey(StrictSerializer):
-    name = Text(max_length=200, default="", allow_blank=True)
+    name = OneLine(max_length=200, default="", allow_blank=True)
     scopes = BoundedList(
         child=serializers.ChoiceField(Scope.choices),
         required=False,
@@ -59,6 +60,9 @@ class NewApiKey(StrictSerializer):
         help_text="Not more than the key has that makes it. Default: the same.",
     )
     expires_at = Timestamp(default=None, allow_null=True, help_text="A moment to come; null: never.")
+
+    def validate_scopes(self, scopes: list[str]) -> list[str]:
+        return list(dict.fromkeys(scopes))
 
     def validate_expires_at(self, moment: datetime | None) -> datetime | None:
         if moment is not None and moment <= timezone.now():
@@ -135,7 +139,9 @@ class RotateApiKey(StrictView):
     @extend_schema(
         operation_id="rotate_api_key",
         summary="Replace a key by a new one",
-        description="The old key lives on for `overlap_seconds`. Publishes `api_keys.rotated`.",
+        description="The old key lives on for `overlap_seconds`, beside the limit of "
+        f"{settings.MAX_API_KEYS} keys: up to {settings.MAX_ROTATING_API_KEYS} are valid meanwhile, and a rotation "
+        "beyond that, with an overlap, answers 409. Publishes `api_keys.rotated`.",
         request=KeyOverlap,
         responses={200: NewApiKeyAnswer},
     )

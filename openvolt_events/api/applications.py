@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from accounts.audit import picture, record
 from accounts.models import ApiKey, Application, Scope
 from openvolt_events.api.authentication import HasApplicationKey, HasPlatformKey, application_of
-from openvolt_events.api.fields import BoundedList, EmailAddress, StrictSerializer, Text, Timestamp
+from openvolt_events.api.fields import BoundedList, EmailAddress, OneLine, StrictSerializer, Timestamp
 from openvolt_events.api.views import StrictList, StrictView, checked_input
 
 FIRST_KEY = "first key"
@@ -37,7 +37,7 @@ class NewApplicationAnswer(ApplicationAnswer):
 
 
 class NewApplication(StrictSerializer):
-    name = Text(max_length=200)
+    name = OneLine(max_length=200)
     contacts = BoundedList(child=EmailAddress(), default=list, max_length=MOST_CONTACTS)
 
 

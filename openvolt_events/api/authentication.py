@@ -46,9 +46,15 @@ def why_refused(key: str) -> str:
 
 
 def sent_key(request: Request) -> str:
+    """Empty if none was sent. Raises AuthenticationFailed for two: which of them is meant is not for us to guess."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else ""
-    return request.headers.get("x-api-key", "").strip() or bearer
+    key = request.headers.get("x-api-key", "").strip()
+    if key and bearer and key != bearer:
+        raise AuthenticationFailed(
+            "Two keys were sent, one in x-api-key and another as a bearer token; send one of them."
+        )
+    return key or bearer
 
 
 class NeedsKey(BasePermission):

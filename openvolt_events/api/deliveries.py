@@ -21,7 +21,8 @@ from deliveries.partitions import EPOCH, first_id
 from deliveries.waiting import why_waiting
 from events.event_types import EVENT_TYPES
 from openvolt_events.api.authentication import HasApplicationKey, application_of
-from openvolt_events.api.fields import MomentFilter, Nothing, Timestamp
+from openvolt_events.api.fields import AfterFilter, BeforeFilter, Nothing, Timestamp
+from openvolt_events.api.ids import IdFilter
 from openvolt_events.api.views import OfApplication, StrictList, StrictView, checked_input
 from subscriptions.models import Channel
 
@@ -135,14 +136,14 @@ class WholeDelivery(DeliverySummary):
 
 
 class DeliveryFilter(filters.FilterSet):
-    subscription_id = filters.UUIDFilter("subscription")
-    event_id = filters.UUIDFilter("event")
-    replay_id = filters.UUIDFilter("replay")
+    subscription_id = IdFilter("subscription")
+    event_id = IdFilter("event")
+    replay_id = IdFilter("replay")
     type = filters.ChoiceFilter("event_type", choices=[(name, name) for name in EVENT_TYPES])
     status = filters.ChoiceFilter(choices=Delivery.Status.choices)
     channel = filters.ChoiceFilter(choices=Channel.choices)
-    created_after = MomentFilter(method="made_after")
-    created_before = MomentFilter(method="made_before")
+    created_after = AfterFilter(method="made_after")
+    created_before = BeforeFilter(method="made_before")
 
     def made_after(self, rows: QuerySet[Delivery], name: str, moment: datetime) -> QuerySet[Delivery]:
         return rows.filter(created_at__gt=moment, id__gte=first_id(within_the_calendar(moment) - LAG))

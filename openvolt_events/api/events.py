@@ -51,15 +51,17 @@ from openvolt_events.api.authentication import (
 )
 from openvolt_events.api.deliveries import DeliverySummary
 from openvolt_events.api.fields import (
+    AfterFilter,
     AnyJSON,
+    BeforeFilter,
     BoundedList,
     EventTypeName,
-    MomentFilter,
     StoredJSON,
     StrictSerializer,
     Text,
     Timestamp,
 )
+from openvolt_events.api.ids import Id
 from openvolt_events.api.json import BatchJSONParser
 from openvolt_events.api.pagination import NewestFirst
 from openvolt_events.api.problems import InvalidInput, KeysConflict, NoSuchId, error_at
@@ -124,7 +126,7 @@ class WholeEvent(PublishedEvent):
 
 
 class NewEvent(StrictSerializer):
-    application_id = serializers.UUIDField()
+    application_id = Id()
     type = EventTypeName(max_length=100)
     payload = AnyJSON(
         help_text="Any JSON value that fits the `schema` of its type (`GET /v1/event-types/{name}`), without U+0000."
@@ -135,7 +137,7 @@ class NewEvent(StrictSerializer):
 class EventToPreview(NewEvent):
     """As it would be published. With an application key, `application_id` may be left out."""
 
-    application_id = serializers.UUIDField(required=False)
+    application_id = Id(required=False)
 
 
 class NewEventOfBatch(NewEvent):
@@ -205,7 +207,7 @@ class EventPreviewed(serializers.Serializer):
 
 class ReplayTargets(StrictSerializer):
     subscription_ids = BoundedList(
-        child=serializers.UUIDField(),
+        child=Id(),
         required=False,
         min_length=1,
         max_length=settings.MAX_SUBSCRIPTIONS,
@@ -214,8 +216,8 @@ class ReplayTargets(StrictSerializer):
 
 class EventFilter(filters.FilterSet):
     type = filters.ChoiceFilter(choices=[(name, name) for name in EVENT_TYPES])
-    occurred_after = MomentFilter("occurred_at", "gt")
-    occurred_before = MomentFilter("occurred_at", "lt")
+    occurred_after = AfterFilter("occurred_at", "gt")
+    occurred_before = BeforeFilter("occurred_at", "lt")
 
 
 def wants_payload(request: Request) -> bool:

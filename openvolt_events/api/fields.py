@@ -21,8 +21,12 @@ from openvolt_events.api.problems import MOST_ERRORS
 # Patterns that mean the same in ECMA 262, which JSON Schema has, and in Python. Each has its own idea of what \s is.
 UNSEEN = r"\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 WITHOUT_NUL = r"^[^\u0000]*$"
-NOT_BLANK = rf"^[{UNSEEN}]*[^\u0000{UNSEEN}][^\u0000]*$"
 BLANK = re.compile(f"[{UNSEEN}]*")
+RFC_3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt]([01]\d|2[0-3]):[0-5]\d:(?P<second>[0-5]\d|60)(\.\d+)?"
+    r"(?P<offset>[Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)?",
+    re.ASCII,
+)
 
 
 class StrictSerializer(serializers.Serializer):
@@ -48,20 +52,38 @@ class StrictSerializer(serializers.Serializer):
 class Text(serializers.CharField):
     """A JSON string, kept as it came; a number is none."""
 
+    refused = r"\u0000"  # as a pattern has it between brackets
+    default_error_messages = {"control": "The text has the control character {character}; leave it out."}
+
     def __init__(self, **options: Any) -> None:
         super().__init__(trim_whitespace=False, **options)
 
     @property
     def pattern(self) -> str:
-        return WITHOUT_NUL if self.allow_blank else NOT_BLANK
+        any = f"[^{self.refused}]*"
+        return f"^{any}$" if self.allow_blank else f"^{any}[^{self.refused}{UNSEEN}]{any}$"
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
         if not self.allow_blank and BLANK.fullmatch(data):
             self.fail("blank")
+        if found := re.search(f"[{self.refused}]", data):
+            self.fail("control", character=f"U+{ord(found[0]):04X}")
         value: str = super().to_internal_value(data)
         return value
+
+
+class OneLine(Text):
+    """A name: it neither ends a line nor moves the cursor of who reads it in a terminal."""
+
+    refused = r"\u0000-\u001f\u007f-\u009f"
+
+
+class SeveralLines(Text):
+    """A description: the same, but it may have lines and tabs."""
+
+    refused = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"
 
 
 @extend_schema_field(
@@ -119,43 +141,66 @@ class Nothing(StrictSerializer):
 
 
 class Timestamp(serializers.DateTimeField):
-    """ISO 8601. In: with its offset from UTC. Out: UTC, milliseconds, Z."""
+    """RFC 3339. In: with its offset from UTC. Out: UTC, milliseconds, Z."""
 
     default_error_messages = {
         "naive": "The time has no offset from UTC; end it with Z, like 2026-10-25T00:30:00.000Z.",
-        "invalid": "This is no ISO 8601 time; send one like 2026-10-25T00:30:00.000Z.",
+        "invalid": "This is no RFC 3339 time; send one like 2026-10-25T00:30:00.000Z. In a query, + is written %2B.",
+        "leap_second": "This is a leap second, which clocks here don't have; send the second before it.",
         "overflow": "This time is too far away.",
     }
 
-    def enforce_timezone(self, value: datetime) -> datetime:
-        if value.tzinfo is None:
+    def to_internal_value(self, data: Any) -> datetime:
+        written = RFC_3339.fullmatch(data) if isinstance(data, str) else None
+        if not written:
+            self.fail("invalid")
+        if written["second"] == "60":
+            self.fail("leap_second")
+        if not written["offset"]:
             self.fail("naive")
         try:
-            return value.astimezone(UTC)
+            return datetime.fromisoformat(data.upper()).astimezone(UTC)
         except OverflowError:
             self.fail("overflow")
+        except ValueError:  # a day that its month doesn't have, or the year 0
+            self.fail("invalid")
 
     def to_representation(self, value: Any) -> Any:
         return event_timestamp(value) if value else None
 
 
 class MomentField(IsoDateTimeField):
-    """A time in a query: by the same rules as a `Timestamp` in a body."""
+    """A time in a query, by the same rules as a `Timestamp` in a body: the first microsecond of its millisecond."""
 
     def to_python(self, value: Any) -> datetime | None:
         if value in self.empty_values:
             return None
         try:
-            moment: datetime = Timestamp().to_internal_value(value)
+            moment = Timestamp().to_internal_value(value)
         except ValidationError as error:
-            raise FormError(
-                [FormError(str(one), getattr(one, "code", None)) for one in error.detail]
-            ) from None
-        return moment
+            fault: Any = next(iter(error.detail))
+            raise FormError("%(fault)s", fault.code, {"fault": fault}) from None
+        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-class MomentFilter(IsoDateTimeFilter):
+class EndOfMomentField(MomentField):
+    """The last microsecond of its millisecond."""
+
+    def to_python(self, value: Any) -> datetime | None:
+        moment = super().to_python(value)
+        return moment and moment.replace(microsecond=moment.microsecond + 999)
+
+
+# Answers show milliseconds of the microseconds that are stored: what is at a time that was answered is neither before
+# nor after it.
+
+
+class BeforeFilter(IsoDateTimeFilter):
     field_class = MomentField
+
+
+class AfterFilter(IsoDateTimeFilter):
+    field_class = EndOfMomentField
 
 
 @extend_schema_field({"description": "Any JSON value.", "examples": [EVENT_TYPES["user.created"].example]})

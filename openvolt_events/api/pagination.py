@@ -57,6 +57,11 @@ class NewestFirst(BasePagination):
     """Pages by the UUIDv7 ids, which rise with time: a new row never moves one that was seen."""
 
     query_parameters: tuple[str, ...] = ("limit", "cursor")
+    next_description = "The page of what is older; null: there is none."
+    previous_description = (
+        "The page of what is newer, to go back; null on the newest. It is no feed: what takes long to be stored may be "
+        "older than what you have seen. To be told of all that is new, subscribe."
+    )
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         self.url = request.build_absolute_uri()
@@ -92,7 +97,11 @@ class NewestFirst(BasePagination):
         return {
             "type": "object",
             "required": ["data", "next", "previous"],
-            "properties": {"data": schema, "next": url, "previous": url},
+            "properties": {
+                "data": schema,
+                "next": {**url, "description": self.next_description},
+                "previous": {**url, "description": self.previous_description},
+            },
         }
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:

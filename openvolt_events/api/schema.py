@@ -26,7 +26,8 @@ MALFORMED = "The request is malformed, or its body is not JSON."
 TOO_MANY = (
     "The key, or without a valid one the address, has sent too many requests; try again after `Retry-After`."
 )
-NO_KEY = "No key was sent, or it is unknown, expired or revoked."
+NO_KEY = "No key was sent, or two different ones, or it is unknown, expired or revoked."
+BEARER = "The same key as in x-api-key. One of both is enough; a different one in each is refused (401)."
 WRONG_KEY = "The key is of the other kind, or lacks the scope."
 NOT_FOUND = "There is no such thing, or it belongs to another application."
 CONFLICT = "What was asked for doesn't fit the state that it finds; `detail` says why, and what to do."
@@ -121,7 +122,7 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):
     def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:
         return [
             {"type": "apiKey", "in": "header", "name": "x-api-key"},
-            {"type": "http", "scheme": "bearer", "description": "The same key as in x-api-key."},
+            {"type": "http", "scheme": "bearer", "description": BEARER},
         ]
 
 

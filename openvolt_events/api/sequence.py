@@ -31,6 +31,8 @@ class FromNumber(NewestFirst):
     """Pages by the numbers themselves, which have no gap: the lowest first, after `since`."""
 
     query_parameters = ("since", "limit")
+    next_description = "The page of the numbers above; null: there are none yet."
+    previous_description = "The page of the numbers below; null: there are none."
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         self.url = request.build_absolute_uri()

@@ -51,6 +51,7 @@ from openvolt_events.api.fields import (
     EmailAddress,
     EventTypeName,
     Nothing,
+    SeveralLines,
     StrictSerializer,
     Text,
     Timestamp,
@@ -361,7 +362,7 @@ class SubscriptionChanges(StrictSerializer):
     )
     event_types = event_types(required=False)
     filter = PayloadFilter(required=False, help_text=FILTER)
-    description = Text(max_length=500, allow_blank=True, required=False)
+    description = SeveralLines(max_length=500, allow_blank=True, required=False)
     metadata = Metadata(
         required=False, help_text="Yours: any JSON object up to 16 KiB, without U+0000 anywhere."
     )

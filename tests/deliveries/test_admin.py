@@ -356,14 +356,14 @@ def test_an_attempt_shows_the_very_body_that_was_sent(admin_client: Client) -> N
 
 
 def test_an_attempt_shows_our_headers_and_hides_what_the_owner_added(admin_client: Client) -> None:
-    sent = {"webhook-id": "the-id", "Authorization": "Bearer hush", "token": "hush, too"}
+    sent = {"webhook-id": "the-id", "Authorization": "Bearer hush-1", "token": "hush-2"}
     tried = attempt(delivery("failed"), request_headers=sent)
 
     content = admin_client.get(reverse("admin:deliveries_attempt_change", args=[tried.pk])).content.decode()
 
     assert "webhook-id: the-id" in content
     assert "Authorization: (not shown)" in content
-    assert "hush" not in content
+    assert "hush-" not in content
 
 
 @pytest.mark.parametrize(
@@ -381,7 +381,7 @@ def test_a_hostile_answer_is_shown_as_text(admin_client: Client, body: str) -> N
 
 
 def test_secrets_and_header_values_of_a_subscription_are_on_no_page(admin_client: Client) -> None:
-    subscription = factories.webhook(factories.application(), headers={"authorization": "Bearer hush"})
+    subscription = factories.webhook(factories.application(), headers={"authorization": "Bearer hush-1"})
     secret = subscription.secrets.get().secret
 
     content = admin_client.get(
@@ -389,7 +389,7 @@ def test_secrets_and_header_values_of_a_subscription_are_on_no_page(admin_client
     ).content.decode()
 
     assert "authorization" in content
-    assert "hush" not in content
+    assert "hush-" not in content
     assert secret not in content
     assert secret.removeprefix("whsec_") not in content
 

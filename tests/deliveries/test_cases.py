@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.audit import Actor, acting
+from accounts.ids import uuid7
 from accounts.models import Application, AuditEntry
 from deliveries import cases, reminding
 from deliveries.cases import Person, finish, forget_cases, give_back, hand_over, reopen, take
@@ -36,7 +37,7 @@ from deliveries.suppressing import suppress
 from deliveries.working_hours import after_working
 from subscriptions.models import Recipient, Subscription
 from tests.support import factories
-from tests.support.cases import html_of, person, text_of
+from tests.support.cases import html_of, page_of, person, press, text_of
 from tests.support.running import wait_for
 from tests.support.smtp import Mailbox, mail_server
 from tests.support.workers import Clock
@@ -330,6 +331,42 @@ def test_a_contact_who_is_removed_has_it_no_longer(owner, clock):
     owner.save()
 
     assert reminding.let_go(clock()) == 1
+
+
+def test_a_contact_whose_address_is_spelled_otherwise_keeps_it(owner, clock):
+    owner.contacts = [ANN]
+    owner.save()
+    case = gone(owner, clock)
+    take(case, person(case, ANN), clock())
+
+    owner.contacts = [BOB, ANN.upper()]
+    owner.save()
+
+    assert reminding.let_go(clock()) == 0
+
+
+def test_a_look_for_what_nobody_has_any_more_reads_only_what_is_taken(case, clock):
+    Case.objects.bulk_create(
+        Case(
+            id=uuid7(),
+            kind=REVOKED,
+            application_id=case.application_id,
+            event_id=case.event_id,
+            state="done",
+            done_at=clock(),
+        )
+        for _ in range(2000)
+    )
+    take(case, person(case, ANN), clock())
+
+    with connection.cursor() as cursor, CaptureQueriesContext(connection) as seen:
+        cursor.execute("ANALYZE deliveries_case")
+        assert reminding.let_go(clock()) == 0
+        looks = [query["sql"] for query in seen if "taken" in query["sql"]]
+        assert len(looks) == 1
+        cursor.execute(f"EXPLAIN {looks[0].replace('%', '%%')}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "case_taken" in plan
 
 
 def test_who_was_not_told_yet_gets_no_note(case, clock):
@@ -687,6 +724,20 @@ def test_a_resumed_endpoint_needs_nobody_any_more(owner, clock):
 
     case.refresh_from_db()
     assert (case.state, case.outcome) == ("done", "The subscription was resumed.")
+
+
+def test_nobody_is_said_to_have_done_what_a_resume_has_ended(owner, clock):
+    case = gone(owner, clock)
+    k1 = person(case, owner.contacts[0])
+    take(case, k1, clock())
+    assert case.subscription
+
+    resume(case.subscription, clock())
+
+    page = press(page_of(case, k1.email), "done")
+    assert page.status_code == 409
+    assert "It is done. The subscription was resumed." in page.content.decode()
+    assert "Done by" not in page.content.decode()
 
 
 def test_an_application_without_contacts_has_no_case(owner, clock):

@@ -9,7 +9,7 @@ from deliveries.models import Attempt, Delivery
 from deliveries.publishing import publish
 from tests.support import factories
 from tests.support.receivers import Answer, Receiver
-from tests.support.running import wait_for
+from tests.support.running import all_gone, wait_for
 from tests.support.workers import Cluster
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("cluster")]
@@ -56,6 +56,8 @@ def test_a_worker_told_to_stop_finishes_the_attempt_begins_no_other_and_leaves_n
         processes = cluster.processes()
 
         cluster.terminate()
+        # What pushes tasks to the worker ends first, and not before the cluster has taken the signal.
+        wait_for(lambda: any(all_gone([process]) for process in processes), 20, lambda: cluster.said)
         too_late = user_created(owner)
         code = cluster.wait_until_gone(processes)
 

@@ -118,7 +118,7 @@ def test_a_failed_delivery_can_be_retried_and_is_due_at_once(owner):
 
     retried = lifecycle.retry(Delivery.objects.get(), timezone.now())
 
-    assert retried.next_trigger == "manual"
+    assert retried.retry_requested
     assert Delivery.objects.due(timezone.now()).get() == retried
 
 

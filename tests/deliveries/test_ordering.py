@@ -377,7 +377,7 @@ def test_many_new_deliveries_get_their_positions_with_one_query(owner, by_meter,
             received(owner, *map(str, range(meters)))
         return counted.number
 
-    assert queries(50) == queries(2) > 0
+    assert queries(50) == queries(5) > 0
 
 
 class CountedQueries:

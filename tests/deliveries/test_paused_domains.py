@@ -9,7 +9,7 @@ from deliveries import domains
 from deliveries.dispatch import drain
 from deliveries.domains import PAUSE, forget_pauses
 from deliveries.lifecycle import choose
-from deliveries.models import Delivery, PausedDomain
+from deliveries.models import Delivery, Notice, PausedDomain
 from deliveries.publishing import publish
 from deliveries.waiting import why_waiting
 from subscriptions.models import Subscription
@@ -71,6 +71,28 @@ def test_time_that_one_worker_was_asked_for_is_given_by_all(team, clock, stage):
     another_worker()
     clock.forward(PAUSE)
     assert sent(clock).messages()
+
+
+def test_a_question_waits_for_a_domain_that_wants_time_at_no_attempt_and_others_do_not_wait_with_it(clock):
+    PausedDomain.objects.create(domain="slow.example", until=clock() + PAUSE)
+    factories.emails(factories.application(), ["bea@Slow.example", "joe@quick.example"])
+
+    assert [message["to"] for message in sent(clock).messages()] == ["joe@quick.example"]
+
+    waiting = Notice.objects.get(sent_at=None)
+    assert (waiting.attempt_count, waiting.due_at, waiting.error) == (0, clock() + PAUSE, "")
+    clock.forward(PAUSE + SECOND)
+    assert [message["to"] for message in sent(clock).messages()] == ["bea@Slow.example"]
+
+
+def test_time_that_was_asked_for_at_a_question_is_given_by_all_emails(team, clock):
+    factories.emails(factories.application(), ["bea@slow.example"])
+    delivery = happen(team)
+
+    assert sent(clock, RCPT="421 4.7.0 Too many emails, come back later").connections == 1
+
+    delivery.refresh_from_db()
+    assert (delivery.attempt_count, delivery.next_attempt_at) == (0, clock() + PAUSE)
 
 
 @pytest.mark.xdist_group("cluster")

@@ -1,7 +1,7 @@
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from deliveries.lifecycle import pause
@@ -46,6 +46,51 @@ def test_a_paused_subscription_and_an_unconfirmed_recipient_have_their_deliverie
     event = publish(owner, "user.created", factories.example("user.created"))
 
     assert [delivery.status for delivery in event.deliveries.all()] == ["held", "held"]
+
+
+WEST = timezone.get_fixed_timezone(-5 * 60)
+
+
+@pytest.mark.parametrize(
+    "occurred_at",
+    [
+        datetime(2026, 11, 2),
+        "2026-11-02T00:00:00Z",
+        date(2026, 11, 2),
+        datetime.max.replace(tzinfo=WEST),
+        datetime.min.replace(tzinfo=timezone.get_fixed_timezone(60)),
+    ],
+)
+@pytest.mark.parametrize("idempotency_key", [None, "a key"])
+def test_a_moment_that_is_none_in_utc_is_refused_before_anything_is_written(occurred_at, idempotency_key):
+    owner = factories.application()
+
+    with pytest.raises(ValueError, match="occurred_at"):
+        publish(owner, "user.created", factories.example("user.created"), occurred_at, idempotency_key)
+
+    assert not Event.objects.exists()
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\0b", 5, b"key"])
+def test_an_idempotency_key_that_is_none_is_refused_before_anything_is_written(key):
+    owner = factories.application()
+
+    with pytest.raises(ValueError, match="idempotency key"):
+        publish(owner, "user.created", factories.example("user.created"), idempotency_key=key)
+
+    assert not Event.objects.exists()
+
+
+def test_the_database_takes_no_moment_that_python_could_not_read():
+    owner = factories.application()
+
+    with pytest.raises(DatabaseError, match="event_occurred_at_is_readable"), connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO events_event"
+            " (id, application_id, type, occurred_at, created_at, payload, test, delivery_count)"
+            " VALUES (gen_random_uuid(), %s, 'user.created', '10000-01-01 04:00+00', now(), '{}', false, 0)",
+            [owner.id],
+        )
 
 
 def test_a_transaction_that_fails_leaves_nothing():

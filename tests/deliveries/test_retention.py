@@ -583,6 +583,24 @@ def test_a_partition_of_which_much_stays_is_cleared_by_the_row(
     assert_adds_up()
 
 
+def test_a_partition_of_a_day_of_replays_is_cleared_by_the_row_before_it_goes(
+    owner, subscription, at, old_partition, monkeypatch
+):
+    monkeypatch.setattr(retention, "MOST_MOVED", 3)
+    with at(OLD - 5 * DAY):
+        event = user_created(owner)
+    with at(OLD):
+        for _ in range(3):
+            replay(event, None, timezone.now())
+    attempt(SUCCESS, SUCCESS, SUCCESS, SUCCESS)
+
+    assert old_partition not in forget(past()).partitions
+
+    assert left() == nothing()
+    assert old_partition in forget(past()).partitions
+    assert_adds_up()
+
+
 def test_a_retry_of_what_was_about_to_go_keeps_it(owner, subscription, at, monkeypatch):
     with at(OLD):
         user_created(owner), user_created(owner)

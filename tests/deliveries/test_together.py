@@ -12,10 +12,11 @@ from django.utils import timezone
 from deliveries import chores
 from deliveries.cases import finish, give_back, hand_over, take
 from deliveries.dispatch import drain
+from deliveries.domains import PAUSE
 from deliveries.failing import sweep, tell_gone, tell_recovered
 from deliveries.lifecycle import disable
 from deliveries.mailing import claim_notices, longest_waiting, send_notices
-from deliveries.models import Case, Notice
+from deliveries.models import Case, Notice, PausedDomain
 from deliveries.notices import GATHER_FOR
 from deliveries.publishing import publish
 from deliveries.reminding import remind
@@ -51,7 +52,7 @@ def fail(owner, count: int, since, **fields) -> list[Subscription]:
     return [
         factories.webhook(
             owner,
-            f"https://hooks{number:03}.example.org/in?token=hush",
+            f"https://hooks{number:03}.example.org/in?token=hush-hush",
             failing_since=since,
             failure_count=9,
             last_failed_at=since + LATER,
@@ -94,8 +95,24 @@ def test_a_hundred_that_fail_at_once_are_one_email_to_each_contact_that_names_so
     assert "The receiver answered 503." in text
     assert len(re.findall(r"- hooks\d+\.example\.org/in: since ", text)) == 20
     assert "and 80 more" in text
-    assert "hush" not in message.as_string()
+    assert "hush-hush" not in message.as_string()
     assert (Notice.objects.filter(sent_at=clock()).count(), is_settled()) == (200, True)
+
+
+def test_what_waits_for_a_domain_that_wants_time_is_one_email_still(owner, clock):
+    owner.contacts = ["ann@slow.example"]
+    owner.save()
+    fail(owner, 3, clock() - 2 * HOUR)
+    sweep()
+    PausedDomain.objects.create(domain="slow.example", until=clock() + PAUSE)
+    assert sent(clock).connections == 0
+
+    clock.forward(PAUSE)
+
+    assert [subject[:41] for _, subject in subjects(sent(clock))] == [
+        "Webhooks of 3 subscriptions have failed s"
+    ]
+    assert {*Notice.objects.values_list("attempt_count", flat=True)} == {1}
 
 
 def test_one_alone_has_the_words_of_one(owner, clock):

@@ -194,10 +194,10 @@ def test_own_headers_are_sent_and_their_values_are_not_kept():
 
 def test_an_own_header_can_not_take_the_place_of_one_of_ours():
     with Receiver() as receiver:
-        report = send(receiver.url, headers={"Webhook-Id": "mine", "USER-AGENT": "mine"})
+        report = send(receiver.url, headers={"Webhook-Id": "of-the-owner", "USER-AGENT": "of-the-owner"})
 
     [request] = receiver.requests
-    assert "mine" not in str(request)
+    assert "of-the-owner" not in str(request)
     assert set(report.request_headers) == OURS
 
 

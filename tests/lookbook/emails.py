@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache, cached_property
 from html import unescape
 from typing import Any
 from uuid import UUID
@@ -137,11 +138,11 @@ class Sample:
     email: Email
     given: Any = field(default=(), repr=False)
 
-    @property
+    @cached_property
     def wording(self) -> Wording:
         return Wording(str(self.email.subject), str(self.email.body), str(self.email.alternatives[0][0]))
 
-    @property
+    @cached_property
     def content(self) -> bytes:
         """What a mail server would be handed."""
         return bytes(self.email.message().as_bytes())
@@ -154,11 +155,11 @@ class Sample:
         return unescape(shown[1])
 
 
-def samples() -> Iterator[Sample]:
+@cache
+def samples() -> tuple[Sample, ...]:
     """Each in English, in London; and in German, in Berlin."""
-    yield from Writer(LONDON).every_letter()
-    for sample in Writer(BERLIN).every_letter():
-        yield replace(sample, name=f"{sample.name}.de")
+    german = (replace(sample, name=f"{sample.name}.de") for sample in Writer(BERLIN).every_letter())
+    return (*Writer(LONDON).every_letter(), *german)
 
 
 @dataclass(frozen=True)

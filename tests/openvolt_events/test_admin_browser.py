@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Literal
 
 import pytest
 from django.test import Client
@@ -15,12 +14,13 @@ from deliveries.publishing import publish
 from subscriptions.models import Subscription
 from tests.deliveries.test_email_layout import CONTRAST, FAINT
 from tests.support import factories
+from tests.support.browser import Sizes, seen_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 LONG_URL = "https://receiver.example.org/" + "a_long_way_down/" * 10
-SIZES = [(390, "dark"), (1280, "light"), (1920, "dark")]
-READ_AT = [(390, "dark"), (1280, "light")]
+SIZES: Sizes = [(390, "dark"), (1280, "light"), (1920, "dark")]
+READ_AT: Sizes = [(390, "dark"), (1280, "light")]
 
 
 @pytest.fixture
@@ -86,42 +86,32 @@ def every_page(delivery: Delivery) -> Iterator[str]:
     yield f"/admin/deliveries/attempt/{delivery.attempts.get().pk}/change/"
 
 
-@pytest.mark.parametrize(("width", "scheme"), SIZES)
-def test_every_page_fits_and_keeps_to_the_policy(
-    live_server, browser: Browser, failed: Delivery, width: int, scheme: Literal["light", "dark"]
-) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    page = context.new_page()
-    complaints = sign_in(page, live_server.url)
+def test_every_page_fits_and_keeps_to_the_policy(live_server, small_page: Page, failed: Delivery) -> None:
+    complaints = sign_in(small_page, live_server.url)
 
     for path in every_page(failed):
-        answer = page.goto(live_server.url + path)
+        answer = small_page.goto(live_server.url + path)
         assert answer
         assert answer.status == 200
         assert "unsafe-inline" not in answer.headers["content-security-policy"]
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        for width in seen_at(small_page, SIZES):
+            assert small_page.evaluate("document.documentElement.scrollWidth") <= width, path
         assert complaints == [], path
-    context.close()
 
 
-@pytest.mark.parametrize(("width", "scheme"), READ_AT)
-def test_the_front_page_a_list_and_a_row_can_be_read(
-    live_server, browser: Browser, failed: Delivery, width: int, scheme: Literal["light", "dark"]
-) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    page = context.new_page()
-    sign_in(page, live_server.url)
+def test_the_front_page_a_list_and_a_row_can_be_read(live_server, small_page: Page, failed: Delivery) -> None:
+    sign_in(small_page, live_server.url)
 
     for path in (
         "/admin/",
         "/admin/deliveries/delivery/?status__exact=failed",
         f"/admin/subscriptions/subscription/{failed.subscription_id}/change/",
     ):
-        page.goto(live_server.url + path)
-        faint = page.evaluate(FAINT, CONTRAST)
-        assert faint["seen"] > 10
-        assert faint["found"] == [], path
-    context.close()
+        small_page.goto(live_server.url + path)
+        for width in seen_at(small_page, READ_AT):
+            faint = small_page.evaluate(FAINT, CONTRAST)
+            assert faint["seen"] > 10
+            assert faint["found"] == [], (path, width)
 
 
 def test_on_a_phone_all_that_is_known_of_a_failing_subscription_is_in_sight(

@@ -55,9 +55,15 @@ def test_each_type_is_shown_with_its_example_in_each_language(
     assert "Europe/Berlin" in shown
 
 
-def test_the_first_look_shows_an_example(admin_client: Client) -> None:
-    assert "<iframe" in admin_client.get(PAGE).content.decode()
-    assert "Green Homes" in admin_client.get(FRAME).content.decode()
+@pytest.mark.parametrize("query", [{}, {"type": "", "event": ""}])
+def test_without_a_type_and_an_event_the_first_types_example_is_shown(
+    admin_client: Client, query: dict[str, str]
+) -> None:
+    page = admin_client.get(PAGE, query)
+
+    assert f"<dd>{next(iter(EVENT_TYPES))}</dd>" in page.content.decode()
+    assert "<iframe" in page.content.decode()
+    assert "Green Homes" in admin_client.get(FRAME, query).content.decode()
 
 
 def test_an_event_is_shown_as_its_own_letter_and_as_that_of_another_type(
@@ -71,6 +77,19 @@ def test_an_event_is_shown_as_its_own_letter_and_as_that_of_another_type(
     assert "customer.created" in own
     assert f"Event {event.id} (meter.created)" in other
     assert "<script>alert" not in own + other
+
+
+def test_an_event_that_is_pasted_into_the_first_page_is_shown_as_what_it_is(
+    admin_client: Client, event: Event
+) -> None:
+    first = admin_client.get(PAGE).context["form"]
+    as_pasted = {field.name: field.value() or "" for field in first} | {"event": event.id}
+
+    shown = admin_client.get(PAGE, as_pasted)
+
+    assert "Zoë" in shown.context["preview"].wording.subject
+    assert shown.context["preview"].type == "customer.created"
+    assert "<dd>customer.created</dd>" in shown.content.decode()
 
 
 def test_the_page_of_an_event_leads_to_its_email(admin_client: Client, event: Event) -> None:
@@ -115,7 +134,6 @@ def test_who_may_see_no_events_gets_no_preview() -> None:
         ({"event": "019a4c1e-7b60-7d3a-9a51-0c2f6be3a7d4"}, "There is no event"),
         ({"event": "x"}, "Enter a valid UUID"),
         ({"type": "x"}, "Select a valid choice"),
-        ({"type": "", "event": ""}, "Choose a type"),
         ({"type": "user.created", "language": "tlh"}, "Select a valid choice"),
     ],
 )

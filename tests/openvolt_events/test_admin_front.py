@@ -1,9 +1,14 @@
+import json
 import re
+from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
+from django.db import OperationalError, connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
@@ -260,3 +265,84 @@ def test_who_may_not_see_deliveries_sees_no_figures(client: Client) -> None:
 
     assert "stuck." not in content
     assert "Due now" not in content
+
+
+def test_what_waits_for_a_worker_is_found_behind_a_failing_receivers_backlog_without_reading_it() -> None:
+    now = timezone.now()
+    failing = failing_for(timedelta(hours=2))
+    backlog = [deliver(failing, next_attempt_at=now - timedelta(hours=1))]
+    Delivery.objects.bulk_create(
+        Delivery(
+            application=failing.application,
+            event=backlog[0].event,
+            event_type="meter.created",
+            subscription=failing,
+            channel="webhook",
+            next_attempt_at=now - timedelta(hours=1),
+        )
+        for _ in range(2000)
+    )
+    late = deliver(webhook(), next_attempt_at=now - timedelta(minutes=10))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE deliveries_delivery")
+
+    with CaptureQueriesContext(connection) as captured:
+        [problem] = front_page(now).problems
+
+    assert problem.url == f"/admin/deliveries/delivery/{late.pk}/change/"
+    looks = [
+        query["sql"]
+        for query in captured
+        if "next_attempt_at" in query["sql"] and "COUNT(" not in query["sql"]
+    ]
+    assert looks
+    for look in looks:
+        assert rows_read(look) < 100, look
+
+
+def rows_read(statement: str) -> int:
+    """Of the table of deliveries, with those that a filter left out."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.replace('%', '%%')}")
+        [[document]] = cursor.fetchall()
+    document = json.loads(document) if isinstance(document, str) else document
+    parts = [
+        one for one in nodes(document[0]["Plan"]) if "deliveries_delivery" in one.get("Relation Name", "")
+    ]
+    return sum(
+        one["Actual Loops"] * (one["Actual Rows"] + one.get("Rows Removed by Filter", 0)) for one in parts
+    )
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def test_a_figure_that_takes_the_database_too_long_is_said_not_to_be_known(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asleep(*_: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(60)")
+
+    monkeypatch.setattr("openvolt_events.admin_front.LONGEST_LOOK", timedelta(seconds=1))
+    monkeypatch.setattr("openvolt_events.admin_front.count_up_to", asleep)
+    monkeypatch.setattr("openvolt_events.admin_front.longest_due", asleep)
+
+    content = admin_client.get("/admin/").content.decode()
+
+    assert "Nothing is stuck." not in content
+    assert "For how long deliveries have waited for a worker is not known" in content
+    assert figures()["Held"] == "not known: the database took longer than 1 s"
+
+
+def test_the_front_page_does_not_hide_other_faults_of_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr("openvolt_events.admin_front.count_up_to", broken)
+
+    with pytest.raises(OperationalError, match="lost"):
+        front_page(timezone.now())

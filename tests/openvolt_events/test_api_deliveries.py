@@ -211,7 +211,7 @@ def test_a_delivery_that_has_not_succeeded_is_tried_again_now(api, delivery, sta
     assert response.json()["id"] == str(delivery.id)
     assert (response.json()["status"], response.json()["finished_at"]) == ("pending", None)
     assert [due.id for due in Delivery.objects.due(timezone.now())] == [delivery.id]
-    assert Delivery.objects.get().next_trigger == "manual"
+    assert Delivery.objects.get().retry_requested
 
 
 def test_a_retry_of_a_succeeded_delivery_is_a_conflict_that_points_to_replay(api, delivery):

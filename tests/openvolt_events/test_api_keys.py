@@ -57,6 +57,24 @@ def test_a_key_is_taken_from_x_api_key_and_from_a_bearer_token(owner):
     assert Api().get("/v1/application", x_api_key=f" {key}").status_code == 200
 
 
+def test_the_same_key_in_both_headers_is_one_key(api):
+    assert api.get("/v1/application", authorization=f"Bearer {api.key}").status_code == 200
+    assert api.get("/v1/application", authorization="Basic YTpi").status_code == 200
+
+
+def test_two_keys_at_once_are_401_however_good_each_is_and_neither_is_repeated(owner, api):
+    other = factories.application_key(owner)
+
+    for second in (other, "nonsense"):
+        for one, two in ((api.key, second), (second, api.key)):
+            response = Api(one).get("/v1/application", authorization=f"Bearer {two}")
+
+            detail = problem_of(response, 401)["detail"]
+            assert "one in x-api-key and another" in detail
+            assert one not in response.content.decode()
+            assert two not in response.content.decode()
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -243,6 +261,10 @@ def test_a_key_reads_and_writes_for_ever_unless_told_otherwise(api):
         ({"scopes": "read"}, "/scopes"),
         ({"name": "x" * 201}, "/name"),
         ({"name": "a\0b"}, "/name"),
+        ({"name": "CI\n"}, "/name"),
+        ({"name": "C\x1b[2JI"}, "/name"),
+        ({"name": "CI\x7f"}, "/name"),
+        ({"name": "CI\x9b"}, "/name"),
         ({"name": 5}, "/name"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, "/expires_at"),
         ({"expires_at": "tomorrow"}, "/expires_at"),
@@ -255,6 +277,21 @@ def test_a_key_that_breaks_a_rule_is_refused_with_the_place_and_not_made(api, bo
 
     assert pointers_of(api.post("/v1/api-keys", body)) == [pointer]
     assert rows_stored() == before
+
+
+def test_a_scope_that_is_named_twice_is_had_once(api):
+    answer = api.post("/v1/api-keys", {"scopes": ["read", "read"]}).json()
+
+    assert answer["scopes"] == ["read"]
+    assert ApiKey.objects.get(id=answer["id"]).scopes == ["read"]
+
+
+def test_a_character_that_a_name_cannot_have_is_named(api):
+    [error] = problem_of(api.post("/v1/api-keys", {"name": "C\x1b[2JI"}), 422)["errors"]
+
+    assert error["code"] == "control"
+    assert "U+001B" in error["detail"]
+    assert api.post("/v1/api-keys", {"name": "Zoë's CI \U0001f600"}).json()["name"] == "Zoë's CI \U0001f600"
 
 
 def test_a_key_is_shown_when_it_is_made_and_never_again(owner, api):
@@ -358,11 +395,29 @@ def test_the_twenty_first_key_is_one_too_many_until_one_is_revoked(owner, api):
     assert accepted.status_code == 201
 
 
-def test_an_application_with_all_its_keys_can_still_rotate_one(owner, api):
+def test_an_application_with_all_its_keys_can_still_rotate_each_of_them(owner, api):
     while ApiKey.objects.count() < settings.MAX_API_KEYS:
-        last = api.post("/v1/api-keys").json()
+        api.post("/v1/api-keys")
+    ids = [key["id"] for key in api.get("/v1/api-keys").json()["data"]]
 
-    assert api.post(f"/v1/api-keys/{last['id']}/rotate", {"overlap_seconds": 60}).status_code == 200
+    for id in ids:
+        assert api.post(f"/v1/api-keys/{id}/rotate", {"overlap_seconds": 60}).status_code == 200
+
+    assert "MAX_API_KEYS" in problem_of(api.post("/v1/api-keys"), 409)["detail"]
+
+
+def test_keys_in_their_overlap_cannot_be_heaped_up_and_a_rotation_without_one_is_always_possible(api):
+    key = api.post("/v1/api-keys").json()
+
+    while (
+        answer := api.post(f"/v1/api-keys/{key['id']}/rotate", {"overlap_seconds": 60})
+    ).status_code == 200:
+        key = answer.json()
+
+    assert "MAX_ROTATING_API_KEYS" in problem_of(answer, 409)["detail"]
+    assert ApiKey.objects.valid(timezone.now()).count() == 2 * settings.MAX_API_KEYS
+    assert Api(key["api_key"]).get("/v1/application").status_code == 200  # a refused rotation ends nothing
+    assert api.post(f"/v1/api-keys/{key['id']}/rotate", {"overlap_seconds": 0}).status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)
@@ -441,6 +496,9 @@ def test_the_platform_creates_an_application_with_a_first_key_that_is_shown_once
         ({}, "/name"),
         ({"name": " "}, "/name"),
         ({"name": "x" * 201}, "/name"),
+        ({"name": "Green\r\nHomes"}, "/name"),
+        ({"name": "\x1b"}, "/name"),
+        ({"name": "Green\x00Homes"}, "/name"),
         ({"name": "x", "contacts": ["me"]}, "/contacts/0"),
         ({"name": "x", "contacts": ["a@example.org"] * 51}, "/contacts"),
         ({"name": "x", "plan": "gold"}, "/plan"),

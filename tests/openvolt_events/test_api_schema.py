@@ -56,7 +56,7 @@ def test_the_document_is_for_anyone():
 
 def test_the_document_has_every_call_that_there_is_and_no_other():
     there = {
-        (f"/v1/{route.replace('<uuid:id>', '{id}').replace('<str:name>', '{name}')}", method.lower())
+        (f"/v1/{route.replace('<id:id>', '{id}').replace('<str:name>', '{name}')}", method.lower())
         for method, route in calls()
         if route != "openapi.json"  # a document does not describe itself
     }
@@ -100,6 +100,15 @@ def test_every_answer_is_described_with_its_headers(path, method):
         assert {"X-Request-Id", "RateLimit", "RateLimit-Policy"} <= set(headers)
         assert ("Retry-After" in headers) == (status in ("429", "503"))
     assert DOCUMENT["components"]["headers"]["X-Request-Id"]["required"]
+
+
+@pytest.mark.parametrize("path", ["events", "deliveries", "subscriptions", "api-keys", "applications"])
+def test_a_list_says_that_the_page_before_is_no_feed(path):
+    answer = DOCUMENT["paths"][f"/v1/{path}"]["get"]["responses"]["200"]["content"]["application/json"]
+    page = DOCUMENT["components"]["schemas"][answer["schema"]["$ref"].rpartition("/")[2]]["properties"]
+
+    assert "older" in page["next"]["description"]
+    assert "no feed" in page["previous"]["description"]
 
 
 def test_an_event_that_has_not_changed_is_described():

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.exceptions import ValidationError
 
-from openvolt_events.api.fields import Text
+from openvolt_events.api.fields import OneLine, SeveralLines, Text
 from openvolt_events.api.schema import document
 from openvolt_events.api.subscriptions import NewSubscription
 
@@ -74,10 +74,15 @@ def test_every_text_that_is_sent_has_a_rule_of_what_is_in_it():
     [
         (
             "NewApplicationRequest/properties/name",
-            ["", "\0", "a\0", " \t\n", "\u3000\ufeff", "\x1c"],
-            ["a", " a\n"],
+            ["", "\0", "a\0", " \t\n", "\u3000\ufeff", "\x1c", "a\nb", "\x1b[2J", "a\x85b"],
+            ["a", " a"],
         ),
-        ("NewApiKeyRequest/properties/name", ["\0", "a\0b"], ["", " ", "a"]),
+        ("NewApiKeyRequest/properties/name", ["\0", "a\0b", "a\tb", "\x7f"], ["", " ", "a"]),
+        (
+            "NewWebhookSubscriptionRequest/properties/description",
+            ["\0", "a\x1b[2J", "a\x0bb", "\x9b"],
+            ["", " ", "a\r\n\tb\n", "\u2028"],
+        ),
         ("NewEventOfBatchRequest/properties/idempotency_key", ["", "\0", " "], ["import 4711"]),
         (
             "ReplayWishRequest/properties/url",
@@ -93,16 +98,18 @@ def test_a_text_that_is_refused_does_not_fit_the_schema(place, refused, accepted
     assert [text for text in accepted if not re.search(pattern, text)] == []
 
 
-@given(st.text(alphabet=CHARACTERS, max_size=5), st.booleans())
-def test_a_text_is_accepted_exactly_when_it_fits_its_pattern(text, allow_blank):
-    field = Text(allow_blank=allow_blank)
+@given(
+    st.text(alphabet=CHARACTERS, max_size=5), st.booleans(), st.sampled_from([Text, OneLine, SeveralLines])
+)
+def test_a_text_is_accepted_exactly_when_it_fits_its_pattern(text, allow_blank, kind):
+    field = kind(allow_blank=allow_blank)
 
     try:
         accepted = field.run_validation(text) == text
     except ValidationError:
         accepted = False
 
-    assert accepted == bool(re.search(field.pattern, text))
+    assert accepted == bool(re.search(field.pattern.removesuffix("$") + r"\Z", text))
 
 
 @given(st.text(alphabet=CHARACTERS, max_size=8))

@@ -74,10 +74,10 @@ def test_a_call_that_takes_no_body_refuses_one_that_is_no_json(world, method, ro
 
 @pytest.mark.parametrize("header", ["x_http_method_override", "x_http_method", "x_method_override"])
 def test_a_method_is_the_one_of_the_request_line(world, header):
-    response = world.call("POST", "subscriptions/<uuid:id>/pause", {}, **{header: "DELETE"})
+    response = world.call("POST", "subscriptions/<id:id>/pause", {}, **{header: "DELETE"})
 
     assert response.status_code == 200
-    assert world.call("GET", "subscriptions/<uuid:id>").json()["status"] == "paused"
+    assert world.call("GET", "subscriptions/<id:id>").json()["status"] == "paused"
 
 
 @pytest.mark.parametrize("format", ["format=xml", "format=json", "_method=DELETE"])

@@ -12,16 +12,16 @@ from tests.support.api import FLOORS, Api, calls, path_of, problem_of
 
 pytestmark = pytest.mark.django_db
 
-WITH_ID = [(method, route) for method, route in calls() if "<uuid:" in route]
+WITH_ID = [(method, route) for method, route in calls() if "<id:" in route]
 LISTS = [
     route for method, route in calls() if method == "GET" and "<" not in route and route != "openapi.json"
 ]
 BODIES = {
-    ("PATCH", "subscriptions/<uuid:id>"): {"description": "mine now"},
-    ("POST", "subscriptions/<uuid:id>/rotate-secret"): {"overlap_seconds": 0},
-    ("POST", "subscriptions/<uuid:id>/test"): {"type": "user.created"},
-    ("POST", "subscriptions/<uuid:id>/replays"): {"since": "2026-10-25T00:00:00Z", "only": "all"},
-    ("POST", "api-keys/<uuid:id>/rotate"): {"overlap_seconds": 0},
+    ("PATCH", "subscriptions/<id:id>"): {"description": "mine now"},
+    ("POST", "subscriptions/<id:id>/rotate-secret"): {"overlap_seconds": 0},
+    ("POST", "subscriptions/<id:id>/test"): {"type": "user.created"},
+    ("POST", "subscriptions/<id:id>/replays"): {"since": "2026-10-25T00:00:00Z", "only": "all"},
+    ("POST", "api-keys/<id:id>/rotate"): {"overlap_seconds": 0},
 }
 
 

@@ -44,52 +44,52 @@ WRITES: dict[tuple[str, str], tuple[Id, Any, list[str]]] = {
         ["application.created", "api_key.created"],
     ),
     ("POST", "api-keys"): (lambda tenant: "", {"name": "new"}, ["api_key.created"]),
-    ("POST", "api-keys/<uuid:id>/rotate"): (lambda tenant: tenant.other_key.id, {}, ["api_key.rotated"]),
-    ("DELETE", "api-keys/<uuid:id>"): (lambda tenant: tenant.other_key.id, None, ["api_key.revoked"]),
+    ("POST", "api-keys/<id:id>/rotate"): (lambda tenant: tenant.other_key.id, {}, ["api_key.rotated"]),
+    ("DELETE", "api-keys/<id:id>"): (lambda tenant: tenant.other_key.id, None, ["api_key.revoked"]),
     ("POST", "subscriptions"): (
         lambda tenant: "",
         {"channel": "email", "recipients": ["ann@example.org"], "event_types": ["*"]},
         ["subscription.created"],
     ),
-    ("PATCH", "subscriptions/<uuid:id>"): (
+    ("PATCH", "subscriptions/<id:id>"): (
         lambda tenant: tenant.webhook.id,
         {"description": "Invoices"},
         ["subscription.changed"],
     ),
-    ("DELETE", "subscriptions/<uuid:id>"): (
+    ("DELETE", "subscriptions/<id:id>"): (
         lambda tenant: tenant.webhook.id,
         None,
         ["subscription.deleted"],
     ),
-    ("POST", "subscriptions/<uuid:id>/pause"): (
+    ("POST", "subscriptions/<id:id>/pause"): (
         lambda tenant: tenant.webhook.id,
         None,
         ["subscription.paused"],
     ),
-    ("POST", "subscriptions/<uuid:id>/resume"): (
+    ("POST", "subscriptions/<id:id>/resume"): (
         lambda tenant: tenant.webhook.id,
         None,
         ["subscription.resumed"],
     ),
-    ("POST", "subscriptions/<uuid:id>/rotate-secret"): (
+    ("POST", "subscriptions/<id:id>/rotate-secret"): (
         lambda tenant: tenant.webhook.id,
         {},
         ["subscription.secret_rotated"],
     ),
-    ("POST", "subscriptions/<uuid:id>/test"): (
+    ("POST", "subscriptions/<id:id>/test"): (
         lambda tenant: tenant.webhook.id,
         {},
         ["subscription.tested"],
     ),
-    ("POST", "subscriptions/<uuid:id>/replays"): (
+    ("POST", "subscriptions/<id:id>/replays"): (
         lambda tenant: tenant.webhook.id,
         {"since": "2026-10-25T00:00:00Z", "only": "all", "url": "http://127.0.0.1:9/?token=in-the-query"},
         ["replay.started"],
     ),
-    ("POST", "replays/<uuid:id>/cancel"): (lambda tenant: tenant.replay.id, None, ["replay.cancelled"]),
-    ("POST", "events/<uuid:id>/replay"): (lambda tenant: tenant.event.id, {}, ["event.replayed"]),
-    ("POST", "deliveries/<uuid:id>/retry"): (lambda tenant: tenant.delivery.id, None, ["delivery.retried"]),
-    ("POST", "deliveries/<uuid:id>/cancel"): (
+    ("POST", "replays/<id:id>/cancel"): (lambda tenant: tenant.replay.id, None, ["replay.cancelled"]),
+    ("POST", "events/<id:id>/replay"): (lambda tenant: tenant.event.id, {}, ["event.replayed"]),
+    ("POST", "deliveries/<id:id>/retry"): (lambda tenant: tenant.delivery.id, None, ["delivery.retried"]),
+    ("POST", "deliveries/<id:id>/cancel"): (
         lambda tenant: tenant.delivery.id,
         None,
         ["delivery.cancelled"],

@@ -2,14 +2,14 @@
 
 import re
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import time_machine
 from django.test import Client
 from django.utils import timezone
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from accounts.models import AuditEntry
 from deliveries.cases import take
@@ -23,6 +23,7 @@ from deliveries.publishing import publish
 from subscriptions.links import case_link, preferences_link, unsubscribe_link
 from subscriptions.models import Recipient, Subscription
 from tests.support import factories
+from tests.support.browser import Sizes, seen_at
 from tests.support.cases import html_of, link_in, page_of, person, press, text_of
 from tests.support.smtp import mail_server
 from tests.support.workers import Clock
@@ -317,34 +318,31 @@ def test_who_wants_no_notes_says_so_on_the_preferences_page(client, team):
     assert not ann.notes
 
 
-SIZES = [(390, "dark"), (390, "light"), (1280, "light"), (1280, "dark")]
+SIZES: Sizes = [(390, "dark"), (390, "light"), (1280, "light"), (1280, "dark")]
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize(("width", "scheme"), SIZES)
 def test_every_state_of_the_page_fits_and_keeps_to_the_policy(
-    live_server, browser: Browser, case: Case, width: int, scheme: Literal["light", "dark"], tmp_path
+    live_server, small_page: Page, case: Case
 ) -> None:
     Recipient.objects.filter(email=EVE).update(email=f"{'a' * 60}@{'long.' * 20}example.org")
-    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    page = context.new_page()
+    page = small_page
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
 
-    def look(email: str, name: str) -> None:
+    def look(email: str) -> None:
         page.goto(live_server.url + page_of(case, email))
-        page.screenshot(path=tmp_path / f"{name}.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.locator("h1").count() == 1
+        for width in seen_at(page, SIZES):
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
 
-    look(ANN, "open")
+    look(ANN)  # open
     press(page_of(case, ANN), "take")
-    look(ANN, "mine")
-    look(BOB, "theirs")
+    look(ANN)
+    look(BOB)
     press(page_of(case, ANN), "done", outcome="word " * 90 + "x" * 200)
-    look(BOB, "done")
+    look(BOB)
     assert complaints == []
-    context.close()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -575,3 +575,66 @@ def test_a_provider_reaches_it_over_http(live_server):
 
     assert answer.status_code == 200
     assert Suppression.objects.get().email == ANN
+
+
+def signed_anew(body: bytes, token: str) -> bytes:
+    """What Mailgun posted, with the signature of another post."""
+    told = json.loads(body)
+    signed = f"{told['signature']['timestamp']}{token}".encode()
+    signature = hmac.new(SIGNING_KEY.encode(), signed, hashlib.sha256).hexdigest()
+    told["signature"] |= {"token": token, "signature": signature}
+    return json.dumps(told).encode()
+
+
+def test_an_event_that_mailgun_tells_of_again_with_a_new_signature_counts_once():
+    body, headers = PAYLOADS["mailgun"]("soft_bounced", ANN, sent_email().id)
+
+    codes = [post("mailgun", signed_anew(body, token), headers).status_code for token in ("one", "two")]
+
+    assert codes == [200, 200]
+    assert MailEvent.objects.count() == 1
+
+
+def test_what_mailgun_gives_the_same_id_on_another_day_is_another_event():
+    delivery = sent_email()
+    for moment in (1793635550.25, 1793735550.25):
+        assert tell("mailgun", "soft_bounced", ANN, delivery.id, timestamp=moment) == 200
+
+    assert MailEvent.objects.count() == 2
+
+
+def published_anew(kind: str, id: object, sns_id: str, **details: str) -> int:
+    """What Amazon SES tells, in a message of SNS with this id."""
+    body, headers = PAYLOADS["amazon_ses"](kind, ANN, id, MessageId=sns_id)
+    envelope = json.loads(body)
+    told = json.loads(envelope["Message"])
+    told[told["eventType"].lower()] |= details
+    envelope["Message"] = json.dumps(told)
+    headers["x-amz-sns-message-id"] = sns_id
+    return post("amazon_ses", json.dumps(envelope).encode(), headers).status_code
+
+
+@pytest.mark.parametrize(
+    ("kind", "details"),
+    [
+        ("delivered", {}),
+        ("soft_bounced", {"feedbackId": "0100013700000000-000000"}),
+        ("complained", {"feedbackId": "0100013700000001-000000"}),
+    ],
+)
+def test_an_event_of_amazon_ses_in_another_message_of_sns_counts_once(kind, details):
+    delivery = sent_email()
+
+    codes = [published_anew(kind, delivery.id, sns_id, **details) for sns_id in ("one", "two")]
+
+    assert codes == [200, 200]
+    assert MailEvent.objects.count() == 1
+
+
+def test_two_bounces_of_an_email_that_amazon_ses_tells_of_are_two():
+    delivery = sent_email()
+
+    for feedback in ("one", "two"):
+        published_anew("soft_bounced", delivery.id, f"sns-{feedback}", feedbackId=feedback)
+
+    assert MailEvent.objects.count() == 2

@@ -1,20 +1,20 @@
 """The page on which a recipient chooses, in a real browser: narrow and wide, light and dark, by keyboard."""
 
 from collections.abc import Iterator
-from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from subscriptions.links import preferences_link
 from subscriptions.models import Recipient
 from tests.deliveries.test_email_layout import CONTRAST, FAINT
 from tests.support import factories
+from tests.support.browser import Sizes, seen_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SIZES = [(390, "light"), (390, "dark"), (1280, "light"), (1280, "dark")]
+SIZES: Sizes = [(390, "light"), (390, "dark"), (1280, "light"), (1280, "dark")]
 OVERFLOWING = """() => [...document.querySelectorAll('main *')]
     .filter(one => one.getBoundingClientRect().right > document.querySelector('main').getBoundingClientRect().right + 1)
     .map(one => one.outerHTML.slice(0, 80))"""
@@ -42,31 +42,29 @@ def address(live_server, recipient: Recipient) -> str:
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
-@pytest.mark.parametrize(("width", "scheme"), SIZES)
 def test_all_of_it_fits_and_is_readable_with_errors_too(
-    live_server, browser: Browser, ann, width: int, scheme: Literal["light", "dark"], language: str
+    live_server, small_page: Page, ann, language: str
 ) -> None:
+    page = small_page
     Recipient.objects.filter(pk=ann.pk).update(language=language)
-    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    page = context.new_page()
     page.goto(address(live_server, ann))
-    look(page, width)
+    look(page)
 
     page.locator("[name=quiet_from]").fill("22:00")
     for box in page.locator("[name=types]").all():
         box.uncheck()
     page.locator("button").click()
     page.get_by_role("alert").wait_for()
-    look(page, width)
-    context.close()
+    look(page)
 
 
-def look(page: Page, width: int) -> None:
-    faint = page.evaluate(FAINT, CONTRAST)
-    assert faint["seen"] > 10
-    assert faint["found"] == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate(OVERFLOWING) == []
+def look(page: Page) -> None:
+    for width in seen_at(page, SIZES):
+        faint = page.evaluate(FAINT, CONTRAST)
+        assert faint["seen"] > 10
+        assert faint["found"] == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(OVERFLOWING) == []
 
 
 def test_with_the_keyboard_alone_a_choice_is_made_and_saved(live_server, page: Page, ann, complaints) -> None:

@@ -29,11 +29,30 @@ def service() -> Iterator[Running]:
         running.end()
 
 
+class Again:
+    """A service that is started in one directory again and again. A test goes on with what the one before left up."""
+
+    def __init__(self, var: Path) -> None:
+        self.var = var
+        self.running: Running | None = None
+
+    def up(self) -> Running:
+        is_up = self.running is not None and self.running.process.poll() is None
+        return self.running if self.running and is_up else self.start(free_port())
+
+    def start(self, port: int) -> Running:
+        self.running = Running(self.var, port, {})
+        self.running.wait_until_up()
+        return self.running
+
+
 @pytest.fixture(scope="module")
-def used_var() -> Iterator[Path]:
-    """A directory that the tests of this file start the service in again and again."""
+def again() -> Iterator[Again]:
     with new_directory() as directory:
-        yield directory / "var"
+        again = Again(directory / "var")
+        yield again
+        if again.running:
+            again.running.end()
 
 
 @pytest.fixture
@@ -43,12 +62,10 @@ def fresh_var() -> Iterator[Path]:
 
 
 @pytest.fixture
-def run(used_var: Path) -> Iterator[Run]:
+def run() -> Iterator[Run]:
     started: list[Running] = []
 
-    def start(
-        var: Path = used_var, port: int | None = None, output: str = "output.txt", **settings: str
-    ) -> Running:
+    def start(var: Path, port: int | None = None, output: str = "output.txt", **settings: str) -> Running:
         started.append(Running(var, port or free_port(), settings, output))
         return started[-1]
 
@@ -61,23 +78,6 @@ def run(used_var: Path) -> Iterator[Run]:
 def applications(running: Running) -> list[str]:
     with psycopg.connect(running.database_url()) as connection:
         return [str(row[0]) for row in connection.execute("SELECT id FROM accounts_application")]
-
-
-def test_ctrl_c_leaves_no_process_and_no_lock_and_the_next_start_has_all_data(run):
-    first = run()
-    first.wait_until_up()
-    processes, keys = first.processes(), first.keys
-
-    assert first.press_ctrl_c() == 0
-    assert all_gone(processes)
-    assert not (first.var / "run.lock").exists()
-    assert not (first.var / "postgres" / "postmaster.pid").exists()
-
-    second = run()
-    second.wait_until_up()
-
-    assert second.keys == keys | {"OPENVOLT_URL": f"http://localhost:{second.port}"}
-    assert applications(second) == [keys["OPENVOLT_APPLICATION_ID"]]
 
 
 def test_secrets_and_keys_are_for_nobody_elses_eyes(service):
@@ -104,9 +104,8 @@ def test_pages_and_their_static_files_come_from_every_loopback_address(service, 
         assert (answer.status_code, len(answer.content) > 1000) == (200, True)
 
 
-def test_after_kill_9_of_everything_the_next_start_is_clean_and_has_all_data(run):
-    first = run()
-    first.wait_until_up()
+def test_after_kill_9_of_everything_the_next_start_is_clean_and_has_all_data(again):
+    first = again.up()
     known = applications(first)
     processes = first.processes()
 
@@ -114,28 +113,29 @@ def test_after_kill_9_of_everything_the_next_start_is_clean_and_has_all_data(run
         with suppress(psutil.NoSuchProcess):  # a child whose owner has just been killed ends by itself
             process.kill()
     first.process.wait()
-    second = run()
-    second.wait_until_up()
+    second = again.start(free_port())
 
     assert applications(second) == known
     assert second.answers()
-    assert second.press_ctrl_c() == 0
 
 
-def test_kill_9_of_the_supervisor_takes_its_children_down(run):
-    running = run()
-    running.wait_until_up()
-    processes = running.processes()
+def test_ctrl_c_leaves_no_process_and_no_lock_and_the_next_start_has_all_data(again):
+    first = again.up()
+    processes, keys = first.processes(), first.keys
 
-    running.process.kill()
-    running.process.wait()
+    assert first.press_ctrl_c() == 0
+    assert all_gone(processes)
+    assert not (first.var / "run.lock").exists()
+    assert not (first.var / "postgres" / "postmaster.pid").exists()
 
-    wait_for(lambda: all_gone(processes), 30)
+    second = again.start(free_port())
+
+    assert second.keys == keys | {"OPENVOLT_URL": f"http://localhost:{second.port}"}
+    assert applications(second) == [keys["OPENVOLT_APPLICATION_ID"]]
 
 
-def test_what_a_killed_supervisor_left_behind_is_ended_by_the_next_start(run):
-    first = run()
-    first.wait_until_up()
+def test_what_a_killed_supervisor_left_behind_is_ended_by_the_next_start(again):
+    first = again.up()
     web, workers = first.child("gunicorn"), first.child("qcluster")
     left_behind = [web, workers, *web.children(recursive=True), *workers.children(recursive=True)]
     web.suspend()  # so that they can't end themselves
@@ -143,10 +143,19 @@ def test_what_a_killed_supervisor_left_behind_is_ended_by_the_next_start(run):
     first.process.kill()
     first.process.wait()
 
-    second = run(port=first.port)
-    second.wait_until_up()
+    again.start(first.port)
 
     assert all_gone(left_behind)
+
+
+def test_kill_9_of_the_supervisor_takes_its_children_down(again):
+    running = again.up()
+    processes = running.processes()
+
+    running.process.kill()
+    running.process.wait()
+
+    wait_for(lambda: all_gone(processes), 30)
 
 
 def test_a_child_that_dies_is_started_again_and_says_so(service):

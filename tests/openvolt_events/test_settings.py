@@ -238,6 +238,29 @@ def test_a_key_of_sendgrids_is_taken_as_sendgrid_shows_it(read):
     assert settings["ANYMAIL"]["SENDGRID_TRACKING_WEBHOOK_VERIFICATION_KEY"] == SENDGRID_KEY
 
 
+SENDGRID_AND_MAILGUN = f"sendgrid={SENDGRID_KEY}, mailgun=of-mailgun="
+
+
+@pytest.mark.parametrize("providers", ["sendgrid,mailgun", "mailgun", "sendgrid"])
+def test_each_provider_that_signs_has_its_key_before_and_after_a_move(read, providers):
+    settings = read(
+        **PRODUCTION,
+        **WEBHOOKS,
+        EMAIL_WEBHOOK_PROVIDERS=providers,
+        EMAIL_WEBHOOK_SIGNING_KEY=SENDGRID_AND_MAILGUN,
+    )
+
+    keys = {
+        "sendgrid": ("SENDGRID_TRACKING_WEBHOOK_VERIFICATION_KEY", SENDGRID_KEY),
+        "mailgun": ("MAILGUN_WEBHOOK_SIGNING_KEY", "of-mailgun="),
+    }
+    assert settings["EMAIL_WEBHOOK_PROVIDERS"] == providers.split(",")
+    assert settings["ANYMAIL"] == {
+        "WEBHOOK_SECRET": ["user:hidden-and-long-enough"],
+        **dict(keys[name] for name in providers.split(",")),
+    }
+
+
 def test_without_a_secret_nobodys_webhooks_are_taken_whatever_else_is_set(read):
     settings = read(**PRODUCTION, EMAIL_WEBHOOK_PROVIDERS="mailgun", EMAIL_WEBHOOK_SIGNING_KEY="of-mailgun")
 
@@ -258,6 +281,33 @@ def test_without_a_secret_nobodys_webhooks_are_taken_whatever_else_is_set(read):
         (
             {"EMAIL_WEBHOOK_PROVIDERS": "sendgrid", "EMAIL_WEBHOOK_SIGNING_KEY": "hidden"},
             "EMAIL_WEBHOOK_SIGNING_KEY can't be read",
+        ),
+        (
+            {"EMAIL_WEBHOOK_PROVIDERS": "sendgrid", "EMAIL_WEBHOOK_SIGNING_KEY": "sendgrid=hidden"},
+            "EMAIL_WEBHOOK_SIGNING_KEY can't be read",
+        ),
+        (
+            {"EMAIL_WEBHOOK_PROVIDERS": "mailgun", "EMAIL_WEBHOOK_SIGNING_KEY": "mailgun=hid,mailgun=hid2"},
+            "EMAIL_WEBHOOK_SIGNING_KEY can't be read",
+        ),
+        (
+            {"EMAIL_WEBHOOK_PROVIDERS": "mailgun", "EMAIL_WEBHOOK_SIGNING_KEY": "mailgun=hid,pigeon=hid2"},
+            "EMAIL_WEBHOOK_SIGNING_KEY can't be read",
+        ),
+        (
+            {"EMAIL_WEBHOOK_PROVIDERS": "mailgun", "EMAIL_WEBHOOK_SIGNING_KEY": "mailgun=hidden,"},
+            "EMAIL_WEBHOOK_SIGNING_KEY can't be read",
+        ),
+        (
+            {
+                "EMAIL_WEBHOOK_PROVIDERS": "mailgun,mailersend",
+                "EMAIL_WEBHOOK_SIGNING_KEY": "mailgun=hidden",
+            },
+            "EMAIL_WEBHOOK_SIGNING_KEY is not set for mailersend",
+        ),
+        (
+            {"EMAIL_WEBHOOK_PROVIDERS": "sendgrid,mailgun", "EMAIL_WEBHOOK_SIGNING_KEY": "hidden"},
+            "EMAIL_WEBHOOK_SIGNING_KEY is one key, and sendgrid and mailgun sign with one each",
         ),
     ],
 )

@@ -4,8 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -26,6 +27,7 @@ FLAGS = [
     "--disable-sync",
 ]
 INSTALL_SECONDS = 600
+Sizes = Sequence[tuple[int, Literal["light", "dark"]]]  # widths in pixels, and colours
 
 
 def find() -> str | None:
@@ -98,6 +100,25 @@ def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context()
     yield context.new_page()
     context.close()
+
+
+def seen_at(page: Page, sizes: Sizes) -> Iterator[int]:
+    """What is on the page, at each of these widths and in these colours: yields the width."""
+    for width, scheme in sizes:
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme)
+        page.evaluate(
+            "document.getAnimations().filter(one => one instanceof CSSTransition).forEach(one => one.finish())"
+        )
+        yield width
+
+
+@pytest.fixture
+def small_page(page: Page) -> Page:
+    """As of a phone in the dark, which is where a visit begins that `seen_at` goes on with."""
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.emulate_media(color_scheme="dark")
+    return page
 
 
 if __name__ == "__main__":

@@ -35,16 +35,23 @@ def whose(told: Told) -> str:
     )
 
 
+def who(told: Told) -> str:
+    """The payload of the platform names the customer by an id alone."""
+    if name := told.text("customer.name"):
+        return name
+    id = told.text("customer_id")
+    return _("Customer %(id)s") % {"id": id} if id else _("A customer")
+
+
 def happened(told: Told) -> str:
-    who = told.text("customer.name") or _("A customer")
     at = told.when("approved_at")
     if consent := told.text("description"):
         return _("%(who)s gave the consent “%(consent)s” on %(at)s.") % {
-            "who": who,
+            "who": who(told),
             "consent": consent,
             "at": at,
         }
-    return _("%(who)s gave consent to read their meters on %(at)s.") % {"who": who, "at": at}
+    return _("%(who)s gave consent to read their meters on %(at)s.") % {"who": who(told), "at": at}
 
 
 def reading(told: Told) -> str:

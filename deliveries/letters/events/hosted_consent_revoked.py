@@ -2,7 +2,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from deliveries.letters import Letter, Told, pass_on, write_to_customer
-from deliveries.letters.events.hosted_consent_approved import whose
+from deliveries.letters.events.hosted_consent_approved import who, whose
 
 EVENT_TYPE = "hosted_consent.revoked"
 SENTENCE = gettext_noop("A customer withdrew consent to read their meters.")
@@ -13,8 +13,10 @@ def letter(told: Told) -> Letter:
     what = happened(told)
     return Letter(
         subject=subject,
-        preview=_("No new data from its meters since %(at)s. Somebody should ask the customer why.")
-        % {"at": told.when("revoked_at")},
+        preview=_(
+            "%(who)s: no new data from these meters since %(at)s. Somebody should ask the customer why."
+        )
+        % {"who": who(told), "at": told.when("revoked_at")},
         what=what,
         meaning=_(
             "Without a valid consent the meters under it can't be read. No new data will come from them."
@@ -32,7 +34,7 @@ def letter(told: Told) -> Letter:
 
 
 def happened(told: Told) -> str:
-    words = {"who": told.text("customer.name") or _("A customer"), "at": told.when("revoked_at")}
+    words = {"who": who(told), "at": told.when("revoked_at")}
     if consent := told.text("description"):
         what = _("%(who)s withdrew the consent “%(consent)s” on %(at)s.") % {"consent": consent, **words}
     else:
