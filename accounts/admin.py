@@ -31,6 +31,7 @@ from accounts.admin_lists import ChosenFilter, CreatedFilter
 from accounts.admin_pages import AuditedAdmin, OperatorAdmin, ReadOnlyAdmin
 from accounts.audit import record
 from accounts.models import ApiKey, Application, AuditEntry, Scope, User
+from accounts.visible_text import visible
 
 
 @admin.register(User)
@@ -58,7 +59,12 @@ class PersonAdmin(AuditedAdmin, UserAdmin):
 
 @admin.register(Application)
 class ApplicationAdmin(OperatorAdmin):
-    list_display = ("name", column("id", identity), column("contacts", lines), column("created_at", moment))
+    list_display = (
+        column("name", plain),
+        column("id", identity),
+        column("contacts", lines),
+        column("created_at", moment),
+    )
     fields = (
         "name",
         "contacts",
@@ -127,7 +133,7 @@ class ApiKeyAdmin(OperatorAdmin):
     form = ApiKeyForm
     list_display = (
         column("prefix", lambda prefix: identity(f"{prefix}…")),
-        "name",
+        column("name", plain),
         "kind",
         column("application", link),
         column("scopes", lines),
@@ -246,7 +252,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="who")
     def by(self, entry: AuditEntry) -> str:
-        return narrowed(entry.actor, actor_id__exact=entry.actor_id)
+        return narrowed(visible(entry.actor), actor_id__exact=entry.actor_id)
 
     @admin.display(description="action")
     def did(self, entry: AuditEntry) -> str:

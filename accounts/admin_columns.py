@@ -15,6 +15,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
+from accounts.visible_text import visible
+
 LONGEST_NAME = 60
 
 NOTHING = "–"  # noqa: RUF001
@@ -91,11 +93,11 @@ def header_document(headers: dict[str, Any]) -> str:
 
 
 def lines(values: list[Any]) -> str:
-    return ", ".join(str(value) for value in values) or NOTHING
+    return ", ".join(visible(value) for value in values) or NOTHING
 
 
 def plain(value: object) -> str:
-    return str(value) if value != "" else NOTHING
+    return visible(value) or NOTHING
 
 
 def yes_no(value: bool) -> str:

@@ -55,10 +55,10 @@ class AuditedAdmin(admin.ModelAdmin):
 class OperatorAdmin(AuditedAdmin):
     """A model's pages: a list that stays quick, links along the road, and actions as buttons, too.
 
-    `confidential` are the fields that show payloads, which only who may see those gets to see. `search_ids` and
-    `search_texts` are what `admin_lists.search` looks through. `roads` names the lists that a row leads to: a label,
-    the list's `app_model`, and the lookup that takes the row's id. `linked_by` are the lookups that other pages lead to
-    this list by, beside those of its filters.
+    `confidential` are the columns and fields that show payloads, which only who may see those gets to see. `search_ids`
+    and `search_texts` are what `admin_lists.search` looks through. `roads` names the lists that a row leads to: a
+    label, the list's `app_model`, and the lookup that takes the row's id. `linked_by` are the lookups that other pages
+    lead to this list by, beside those of its filters.
     """
 
     paginator = BoundedPaginator
@@ -95,6 +95,10 @@ class OperatorAdmin(AuditedAdmin):
     def has_model_permission(self, request: HttpRequest, verb: str) -> bool:
         codename = get_permission_codename(verb, self.opts)
         return request.user.has_perm(f"{self.opts.app_label}.{codename}")
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        columns = super().get_list_display(request)
+        return columns if request.user.has_perm(SEE_PAYLOADS) else self.open(columns)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)

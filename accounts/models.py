@@ -14,6 +14,8 @@ from django.utils import timezone
 from accounts.audit import AuditEntry, picture, record
 from accounts.ids import uuid7
 from accounts.keys import PREFIX_LENGTH, mode_of, new_key
+from accounts.names import check_name
+from accounts.visible_text import visible
 
 __all__ = ["ApiKey", "Application", "AuditEntry", "Scope", "User", "digest"]
 
@@ -42,7 +44,7 @@ class Application(models.Model):
     """The tenant: a developer's app on the platform. Nothing ever crosses from one to another."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=200, validators=[check_name])
     contacts = ArrayField(
         models.EmailField(),
         default=list,
@@ -81,7 +83,7 @@ class Application(models.Model):
         ordering = ("-id",)
 
     def __str__(self) -> str:
-        return self.name
+        return visible(self.name) or str(self.id)
 
     @property
     def application_id(self) -> UUID:
@@ -175,7 +177,7 @@ class ApiKey(models.Model):
     application = models.ForeignKey(
         Application, models.CASCADE, null=True, blank=True, related_name="api_keys"
     )
-    name = models.CharField(max_length=200, blank=True)
+    name = models.CharField(max_length=200, blank=True, validators=[check_name])
     scopes = ArrayField(models.CharField(max_length=5, choices=Scope.choices), default=list, blank=True)
     prefix = models.CharField(max_length=PREFIX_LENGTH, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)
@@ -183,6 +185,9 @@ class ApiKey(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    replaced_at = models.DateTimeField(
+        null=True, editable=False, help_text="When a rotation put another in its place."
+    )
 
     audited = ("kind", "name", "prefix", "scopes", "expires_at", "revoked_at")
 
@@ -203,7 +208,7 @@ class ApiKey(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.prefix}…)" if self.name else f"{self.prefix}…"
+        return f"{visible(self.name)} ({self.prefix}…)" if self.name else f"{self.prefix}…"
 
     def revoke(self, now: datetime) -> None:
         """Refuse it from now on; a second time changes nothing."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 from datetime import datetime
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
@@ -44,7 +45,10 @@ from deliveries.admin_actions import (
     SEND_TEST,
 )
 from deliveries.channels import Timings
+from deliveries.channels.case_wording import case_letter
 from deliveries.claiming import notification
+from deliveries.letters import Letter
+from deliveries.letters.reader import Reader
 from deliveries.models import Attempt, Case, Delivery, MailEvent, Notice, Replay
 from deliveries.waiting import why_waiting
 from events.admin import EventAdmin
@@ -142,6 +146,35 @@ def waiting(delivery: Delivery) -> str:
 def what_happened(kind: str) -> str:
     """Of a case: the event's type, or what came over the subscription."""
     return OUTAGE_WORDS.get(kind, kind)
+
+
+def told_of(case: Case) -> Letter | None:
+    """What people were told, in the words of their email; None when the event was forgotten, or facts are missing."""
+    if case.event_id and case.event is None:
+        return None
+    reader = Reader()
+    with reader.language_on():
+        try:
+            return case_letter(case, reader)
+        except KeyError:  # facts that were kept before letters said more
+            return None
+
+
+@admin.display(description="about")
+def subject(case: Case) -> str:
+    letter = told_of(case)
+    return plain(letter.subject) if letter else NOTHING
+
+
+@admin.display(description="what happened")
+def happened(case: Case) -> str:
+    letter = told_of(case)
+    return plain(letter.what) if letter else NOTHING
+
+
+@admin.display(description="told again")
+def told_again(case: Case) -> str:
+    return NOTHING if case.is_done or case.remind_at is None else moment(case.remind_at)
 
 
 def event_link(event: Event) -> SafeString:
@@ -440,37 +473,43 @@ class MailEventAdmin(ReadOnlyAdmin):
 @admin.register(Case)
 class CaseAdmin(ReadOnlyAdmin):
     list_display = (
-        column("created_at", moment, "since"),
+        subject,
         column("state", state),
-        column("kind", what_happened, "what"),
+        column("created_at", moment, "since"),
         column("application", link),
         column("taken_by", plain, "who"),
+        column("kind", what_happened, "what"),
         column("taken_at", moment, "taken"),
         column("done_at", moment, "done"),
         column("id", identity),
     )
-    list_select_related = ("application",)
     list_filter = ("state", CreatedFilter, ("application", ChosenFilter), ("subscription", ChosenFilter))
-    fields = (
-        column("id", identity),
+    fields = (  # type: ignore[assignment]  # functions of the row are among them, which Django takes
+        *list_display[:1],
+        happened,
         *list_display[1:4],
         column("event", link),
         column("subscription", link),
-        *list_display[:1],
-        *list_display[4:7],
+        *list_display[4:],
         column("outcome", plain),
-        column("remind_at", moment, "told again"),
-        column("facts", json_document, "what the letter is made from"),
+        told_again,
     )
-    confidential = ("outcome",)  # people write what customers said
+    confidential = ("subject", "happened", "outcome")  # customers, and what people write that they said
     actions = (GIVE_BACK, CLOSE)
     search_ids = ("id", "application", "subscription")
     search_texts = ("taken_by__icontains", "application__name__icontains")
     search_help_text = "A part of the address or of the application's name, or an id."
     about = "What people were told of and should handle. They say who is on it on the page behind the email's button."
 
+    def get_fields(self, request: HttpRequest, obj: Case | None = None) -> Any:
+        """Those that say something of this case."""
+        return [field for field in self.fields if obj is None or field(obj) != NOTHING]
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Case]:
-        return super().get_queryset(request).defer("event__payload", "subscription__encrypted_headers")
+        whole = (
+            super().get_queryset(request).select_related("application", "event", "subscription__application")
+        )
+        return whole.defer("subscription__encrypted_headers")
 
 
 @admin.register(Suppression)

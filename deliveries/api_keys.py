@@ -34,16 +34,21 @@ def rotate_api_key(key: ApiKey, overlap: timedelta, by: str, now: datetime) -> t
     """Replace an application's key by a new one with the same name, scopes and expiry, and publish `api_keys.rotated`.
 
     The old key lives on for `overlap`, or until it expires by itself. `by` says who did it, for people.
-    Raises LimitReached, and NotPossible when the key is no longer valid.
+    Raises LimitReached, and NotPossible when the key is no longer valid, or was replaced before.
     """
     with transaction.atomic():
         old = ApiKey.objects.select_for_update(of=("self",)).select_related("application").get(pk=key.pk)
-        was_replaced_meanwhile = old.expires_at != key.expires_at  # `now` may be from before that
-        if was_replaced_meanwhile or not old.is_valid(now) or old.application is None:
+        if old.replaced_at is not None:
+            raise NotPossible(
+                f"This API key was replaced at {event_timestamp(old.replaced_at)} already: rotate the new one. If that "
+                "was lost, make another (POST /v1/api-keys)."
+            )
+        if not old.is_valid(now) or old.application is None:
             raise NotPossible("This API key is no longer valid; make a new one.")
         before, expires_at = picture(old), old.expires_at
         old.expires_at = min(now + overlap, expires_at or now + overlap)
-        old.save(update_fields=["expires_at"])
+        old.replaced_at = now
+        old.save(update_fields=["expires_at", "replaced_at"])
         check_room(old.application, old.application.api_keys.valid(now), "MAX_ROTATING_API_KEYS")
         new, text = ApiKey.objects.issue(
             kind=old.kind,

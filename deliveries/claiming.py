@@ -13,6 +13,7 @@ from django.db.models import Prefetch
 
 from deliveries.cases import handling_of
 from deliveries.channels import EmailTarget, Handling, Notification, WebhookTarget
+from deliveries.customers import customers_of
 from deliveries.letters.handling import HANDLED
 from deliveries.models import LONGEST_LEASE, Delivery, Trigger, schedule_of
 from subscriptions.models import Channel, Recipient, SigningSecret, Subscription
@@ -330,6 +331,7 @@ class Claim:
     begin_by: datetime
     others: tuple["Claim", ...] = ()
     handling: Handling | None = None
+    customer: str = ""
 
     @property
     def each(self) -> tuple["Claim", ...]:
@@ -375,11 +377,17 @@ class Claim:
         return recipient is not None and self.trigger != Trigger.TEST and recipient.rhythm.is_quiet(now)
 
     def notification(self) -> Notification:
-        return notification(self.delivery, self.delivery.attempt_count + 1, self.trigger, self.handling)
+        return notification(
+            self.delivery, self.delivery.attempt_count + 1, self.trigger, self.handling, self.customer
+        )
 
 
 def notification(
-    delivery: Delivery | ClaimedDelivery, attempt: int, trigger: str, handling: Handling | None = None
+    delivery: Delivery | ClaimedDelivery,
+    attempt: int,
+    trigger: str,
+    handling: Handling | None = None,
+    customer: str = "",
 ) -> Notification:
     event = delivery.event
     return Notification(
@@ -394,6 +402,7 @@ def notification(
         trigger=trigger,
         test=delivery.test,
         handling=handling,
+        customer=customer,
     )
 
 
@@ -481,7 +490,7 @@ def claims(lane: str, rows: list[Any], lease_id: UUID, now: datetime) -> list[Cl
         found.append(
             Claim(delivery, lease_id, Trigger.MANUAL if retry_requested else trigger, target, begin_by)
         )
-    return found if lane == Channel.WEBHOOK else emails(with_handling(found))
+    return found if lane == Channel.WEBHOOK else emails(with_customers(with_handling(found)))
 
 
 def with_handling(found: Sequence[Claim]) -> list[Claim]:
@@ -490,6 +499,14 @@ def with_handling(found: Sequence[Claim]) -> list[Claim]:
     if not known:
         return list(found)
     return [replace(one, handling=known.get(one.delivery.event.id)) for one in found]
+
+
+def with_customers(found: Sequence[Claim]) -> Sequence[Claim]:
+    """With what the customers are called whom the events name by an id alone."""
+    known = customers_of((one.subscription.application_id, one.delivery.event) for one in found)
+    if not known:
+        return found
+    return [replace(one, customer=known.get(one.delivery.event.id, "")) for one in found]
 
 
 def emails(found: Sequence[Claim]) -> list[Claim]:
@@ -534,4 +551,5 @@ def email_target(subscription: Subscription, recipient: Recipient) -> EmailTarge
         recipient.timezone,
         recipient.language,
         subscription.application.reply_to,
+        subscription.description if subscription.channel == Channel.EMAIL else "",
     )

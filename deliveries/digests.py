@@ -17,14 +17,15 @@ from django.db.models.functions import Cast, Substr
 from django.db.models.lookups import Exact
 
 from deliveries.claiming import GATHERING, IDLE
-from deliveries.models import LONGEST_LEASE, Trigger
+from deliveries.models import LONGEST_LEASE, Replay, Trigger
+from deliveries.notices import GATHER_FOR
 from subscriptions.models import Recipient
 from subscriptions.rhythm import Frequency, Rhythm
 
 REDATE = f"""
 UPDATE deliveries_delivery SET next_attempt_at = %(at)s, digest = %(digest)s
 WHERE subscription_id = %(subscription)s AND recipient_id = %(recipient)s AND status = 'pending'
-    AND attempt_count = 0 AND NOT retry_requested AND trigger = 'scheduled'
+    AND attempt_count = 0 AND NOT retry_requested AND (trigger = 'scheduled' OR replay_id IS NOT NULL)
     AND {IDLE} AND (digest IS NULL OR {GATHERING})
 """  # noqa: S608 - nothing from outside is in it
 
@@ -37,7 +38,7 @@ Due = tuple[datetime, UUID | None]
 def due_for(recipient: Recipient | None, trigger: str, now: datetime) -> Due:
     """When a new delivery goes out, and in which digest.
 
-    What somebody asked for goes at once: a replay unless it is quiet, a test whatever the clock shows.
+    What somebody asked for goes at once: a replay of one event unless it is quiet, a test whatever the clock shows.
     """
     if recipient is None or trigger == Trigger.TEST:
         return now, None
@@ -45,6 +46,15 @@ def due_for(recipient: Recipient | None, trigger: str, now: datetime) -> Due:
     if trigger == Trigger.REPLAY:
         rhythm = replace(rhythm, frequency=Frequency.AT_ONCE)
     return gathered(recipient.id, rhythm, now)
+
+
+def due_with_others(replay: Replay, recipient: Recipient, now: datetime) -> Due:
+    """For what a job replays, which may be many: with the recipient's digest, or soon, in as few emails as can be."""
+    at, digest = due_for(recipient, Trigger.SCHEDULED, now)
+    if digest is not None:
+        return at, digest
+    begins = replay.created_at + GATHER_FOR
+    return max(begins, now), digest_at(recipient.id, begins)
 
 
 @lru_cache(maxsize=4096)  # a batch of events has the same answer for each
@@ -57,12 +67,18 @@ def digest_at(recipient_id: UUID, moment: datetime) -> UUID:
     return uuid5(recipient_id, moment.astimezone(UTC).isoformat())
 
 
+def due_together(recipient: Recipient, now: datetime) -> Due:
+    """For what has gathered so far: with the next digest, or now, but in one email."""
+    at, digest = due_for(recipient, Trigger.SCHEDULED, now)
+    return at, digest or digest_at(recipient.id, at)
+
+
 def redate(recipient: Recipient, now: datetime) -> None:
-    """What waits for this recipient and was never tried follows the rhythm chosen now.
+    """What waits for this recipient and was never tried follows the rhythm chosen now; at once, it is one email.
 
     The caller has locked the subscription. What is in an email already, and failed, stays in it.
     """
-    at, digest = due_for(recipient, Trigger.SCHEDULED, now)
+    at, digest = due_together(recipient, now)
     parameters: dict[str, Any] = {
         "at": at,
         "digest": digest,

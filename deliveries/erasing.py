@@ -72,7 +72,7 @@ def erase(application: Application, customer: str, now: datetime) -> Erased:
         erased.cancelled += cancel_all(ids, now)
         with transaction.atomic(), erasure():
             events = Event.objects.filter(application=application, pk__in=ids).exclude(payload=ERASED)
-            erased.events += events.update(payload=ERASED)
+            erased.events += events.update(payload=ERASED, names_customer=None)
             mail_events(ids).update(description="")
             Case.objects.filter(event__in=ids).update(outcome="")
             erased.attempts += told(ids).exclude(**BLANK).update(**BLANK)

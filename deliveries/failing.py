@@ -10,6 +10,7 @@ between the warning and the end lies a day, as the sweeps' clock sees it.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -21,8 +22,9 @@ from django.db.models import Exists, F, OuterRef
 from deliveries.cases import OUTAGES, open_outages
 from deliveries.chores import do, in_batches
 from deliveries.lifecycle import disable, finish_moves
-from deliveries.models import Notice
+from deliveries.models import Delivery, DeliveryQuerySet, Notice, Trigger
 from deliveries.notices import DAY, GATHER_FOR, add, not_pestered
+from events.models import Event
 from subscriptions.models import Subscription, SubscriptionQuerySet
 
 TELL_AFTER = timedelta(hours=1)
@@ -42,6 +44,14 @@ SELECT each.id, (
     ) AS unfinished
 ) FROM unnest(%s::uuid[]) AS each (id)
 """
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What has failed for good: so many deliveries, of events from this moment on."""
+
+    count: int
+    since: datetime | None
 
 
 def sweep() -> None:
@@ -118,7 +128,7 @@ def tell_recovered(locked: Subscription, now: datetime) -> None:
 def tell(kind: Notice.Kind, locked: Sequence[Subscription], now: datetime) -> None:
     """A notice to each contact of the application, of each of these. All have the outage they are told of."""
     unfinished = unfinished_of([one.id for one in locked])
-    told = {one.id: facts(one, unfinished[one.id], now) for one in locked}
+    told = {one.id: facts(one, unfinished[one.id], lost_of(one, now), now) for one in locked}
     if kind in OUTAGES:
         open_outages(kind, locked, told, now)
     notices = [
@@ -144,7 +154,7 @@ def occasion(subscription: Subscription) -> str:
     return f"{subscription.id} {since.isoformat()}" if since else ""
 
 
-def facts(one: Subscription, unfinished: int, now: datetime) -> dict[str, Any]:
+def facts(one: Subscription, unfinished: int, lost: Lost, now: datetime) -> dict[str, Any]:
     """What letters say of the outage, as it is now."""
     since = one.told_failing_since or now
     return {
@@ -156,6 +166,8 @@ def facts(one: Subscription, unfinished: int, now: datetime) -> dict[str, Any]:
         "failures": one.failure_count,
         "last_error": one.last_error,
         "unfinished": unfinished,
+        "failed": lost.count,
+        "failed_from": lost.since.isoformat() if lost.since else "",
     }
 
 
@@ -169,6 +181,22 @@ def unfinished_of(ids: Collection[UUID]) -> dict[UUID, int]:
     with connection.cursor() as cursor:
         cursor.execute(UNFINISHED, [MOST_COUNTED + 1, list(ids)])
         return dict(cursor.fetchall())
+
+
+def lost_of(one: Subscription, now: datetime) -> Lost:
+    """Since its outage began, among its latest. Each is asked for alone: then PostgreSQL knows how many it has."""
+    since = one.told_failing_since or now
+    latest = failed_of(one).values_list("event", "finished_at")[: MOST_COUNTED + 1]
+    events = [event for event, at in latest if at and at >= since]
+    if not events:
+        return Lost(0, None)
+    return Lost(len(events), Event.objects.only("created_at").get(pk=min(events)).created_at)
+
+
+def failed_of(one: Subscription) -> DeliveryQuerySet:
+    """What has failed for good and would be sent by a replay of what failed, the latest first."""
+    failed = Delivery.objects.filter(subscription=one, status=Delivery.Status.FAILED, elsewhere=False)
+    return failed.exclude(trigger=Trigger.TEST).order_by("-id")
 
 
 def why_untold(notice: Notice) -> str:

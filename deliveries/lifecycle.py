@@ -20,7 +20,7 @@ from accounts.email_addresses import same_for_all, tidy
 from accounts.limits import check_room
 from deliveries.cases import close_outages
 from deliveries.chores import in_batches
-from deliveries.digests import IS_AN_EMAIL, Due, digest_at, due_for, redate
+from deliveries.digests import IS_AN_EMAIL, Due, due_for, due_together, redate
 from deliveries.locking import lock_beside_publishers, lock_out_publishers, lock_shared
 from deliveries.models import Delivery, DeliveryQuerySet, Notice, Replay, Trigger
 from deliveries.notices import add, in_turn
@@ -71,14 +71,21 @@ def change_subscription(
 ) -> None:
     """Set these fields, and with `emails` the recipients. Deliveries that are under way go on as they are."""
     with transaction.atomic():
-        before = picture(subscription)
+        before, headers = picture(subscription), subscription.headers
         for name, value in values.items():
             setattr(subscription, name, value)
         names = ["encrypted_headers" if name == "headers" else name for name in values]
         subscription.save(update_fields=[*names, "updated_at"])
         if emails is not None:
             set_recipients(subscription, emails, now)
-        record("subscription.changed", subscription, before, picture(subscription))
+        after = picture(subscription) | changed_values(headers, subscription.headers)
+        record("subscription.changed", subscription, before, after)
+
+
+def changed_values(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, list[str]]:
+    """Of which headers the value is another one, for the log, which may not know what it was or is."""
+    names = sorted(name for name in before.keys() & after.keys() if before[name] != after[name])
+    return {"changed_header_values": names} if names else {}
 
 
 def rotate_secret(subscription: Subscription, overlap: timedelta, now: datetime) -> str:
@@ -199,10 +206,11 @@ def choose(recipient: Recipient, preferences: Mapping[str, Any], now: datetime) 
 
 
 def pause(subscription: Subscription, now: datetime, reason: str = "") -> Subscription:
-    """Hold every delivery until `resume`."""
+    """Hold every delivery until `resume`. One that is disabled is held already, and stays so, with why it is."""
     with transaction.atomic():
         subscription = lock_out_publishers(subscription.id)
-        suspend(subscription, Subscription.Status.PAUSED, reason)
+        if subscription.status != Subscription.Status.DISABLED:
+            suspend(subscription, Subscription.Status.PAUSED, reason or subscription.status_reason)
     move_deliveries(subscription.id, now)
     return subscription
 
@@ -308,10 +316,7 @@ def release_in_one_email(recipient: Recipient, now: datetime) -> None:
     """What has gathered before the address was confirmed; in a rhythm, in its next email."""
     release_emails(Q(recipient=recipient), now)
     held = Delivery.objects.held().filter(REACHABLE, recipient=recipient)
-    at, digest = due_for(recipient, Trigger.SCHEDULED, now)
-    if digest is None and held.count() > 1:
-        digest = digest_at(recipient.id, now)
-    release_held(held, {recipient.id: (at, digest)}, now)
+    release_held(held, {recipient.id: due_together(recipient, now)}, now)
 
 
 def release_others(which: Q, now: datetime) -> None:
@@ -428,7 +433,11 @@ def refuse_retry(delivery: Delivery, subscription: Subscription) -> None:
     if subscription.deleted_at is not None:
         raise NotPossible("The subscription of this delivery was deleted. Replay the event to another one.")
     if not subscription.is_active:
-        raise NotPossible(f"The subscription is {subscription.status}. Resume it; that sends what is held.")
+        is_held = delivery.status == Delivery.Status.HELD
+        mend = "that sends what is held" if is_held else "then retry this delivery"
+        raise NotPossible(
+            f"The subscription is {subscription.status}. Resume it{'; ' if is_held else ', '}{mend}."
+        )
     if delivery.recipient and (
         not delivery.recipient.wants_email or delivery.recipient.status != Recipient.Status.CONFIRMED
     ):

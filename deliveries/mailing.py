@@ -1,7 +1,7 @@
 """Sending notices, the emails of the service's own, each tried again on the schedule of emails.
 
 A kind of notice is a line in `WORDS`, or in `EMAILS` if it is more than words, and one in `REASONS`. Of those in
-`TOGETHER`, all that one address is to be told about one application go out in one email.
+`TOGETHER`, all that one address is to be told about one application go out in one email, or in as few as can be.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,6 +22,7 @@ from deliveries.channels.outages_wording import outages_wording
 from deliveries.channels.summary_wording import summary_wording
 from deliveries.channels.wording import Wording, confirmation_wording, outage_wording
 from deliveries.claiming import LEASE_MARGIN, email_target, notification
+from deliveries.customers import customers_in, customers_of
 from deliveries.domains import PAUSE, asks_for_time, domain_at, pause, wants_time
 from deliveries.failing import why_untold
 from deliveries.fallback import why_not_told
@@ -37,6 +38,8 @@ from deliveries.settling import UNSTORABLE
 from deliveries.stopping import stopping
 from deliveries.summaries import why_not_summed_up
 from subscriptions.models import Recipient, Suppression
+
+MOST_TOGETHER = 20  # in one email: with the longest names it stays below what Gmail shows
 
 
 def send_notices(clock: Callable[[], datetime], is_over: Callable[[], bool] = stopping.is_set) -> None:
@@ -63,7 +66,7 @@ def claim_notices(first: Notice, now: datetime) -> list[Notice]:
     nothing held before: of two who claim at once one gets the whole email, and there is no deadlock.
     """
     with transaction.atomic():
-        claimed = list(going_out_with(first, now).select_for_update(of=("self",)).order_by("id"))
+        claimed = list(going_out_with(first, now).select_for_update(of=("self",)))
         if wants_time(first.email, now):
             Notice.objects.filter(pk__in=[one.pk for one in claimed]).update(due_at=now + PAUSE)
             return []
@@ -83,13 +86,15 @@ def longest_attempt() -> timedelta:
 def going_out_with(first: Notice, now: datetime) -> NoticeQuerySet:
     """It, and the others that are told in the same email, also those that gather still.
 
-    What was tried goes out again as the same email, known by its moment: nothing joins it.
+    What was tried goes out again as the same email, known by its moment: nothing joins it. What is more than an email
+    should name is the next one.
     """
     same = (
         Notice.objects.due(now + GATHER_FOR)
         .filter(attempt_count=first.attempt_count)
         .select_related("application", "recipient", "subscription")
         .defer("subscription__encrypted_headers")
+        .order_by("id")
     )
     if first.kind not in TOGETHER:
         return same.filter(pk=first.pk)
@@ -99,7 +104,8 @@ def going_out_with(first: Notice, now: datetime) -> NoticeQuerySet:
         email__iexact=first.email,
         recipient=first.recipient_id,
     )
-    return same.filter(due_at=first.due_at) if first.attempt_count else same
+    same = same.filter(due_at=first.due_at) if first.attempt_count else same
+    return same[:MOST_TOGETHER]
 
 
 def why_not(notice: Notice) -> str:
@@ -139,11 +145,16 @@ def words(notices: Sequence[Notice], now: datetime) -> Wording:
 
 def question(notice: Notice, now: datetime) -> Wording:
     assert notice.recipient is not None and notice.subscription is not None  # noqa: S101, PT018
-    recipient, event_types = notice.recipient, notice.subscription.emailed_types
-    reader = Reader(recipient.timezone, recipient.language)
-    webhook = notice.subscription.url
+    recipient, subscription = notice.recipient, notice.subscription
     return confirmation_wording(
-        notice.email, notice.application.name, event_types, recipient.id, now, reader, webhook
+        notice.email,
+        notice.application.name,
+        subscription.emailed_types,
+        recipient.id,
+        now,
+        Reader(recipient.timezone, recipient.language),
+        webhook=subscription.url,
+        purpose="" if subscription.url else subscription.description,
     )
 
 
@@ -165,7 +176,8 @@ def case_notes(write: handling.WriterOfSeveral, notices: Sequence[Notice], _: da
     cases = Case.objects.select_related("application", "event").in_bulk(
         [one.facts["case"] for one in notices]
     )
-    return notes_wording(write, [(cases[UUID(one.facts["case"])], person_told(one)) for one in notices])
+    told = [(cases[UUID(one.facts["case"])], person_told(one)) for one in notices]
+    return notes_wording(write, told, customers_in(cases.values()))
 
 
 def contact_reader(notice: Notice) -> Reader:
@@ -174,7 +186,8 @@ def contact_reader(notice: Notice) -> Reader:
 
 def case_note(write: handling.Writer, notice: Notice, _: datetime) -> Wording:
     case = Case.objects.select_related("application", "event").get(pk=notice.facts["case"])
-    return note_wording(write, case, person_told(notice), notice.facts["by"])
+    customer = customers_in([case]).get(case.pk, "")
+    return note_wording(write, case, person_told(notice), notice.facts["by"], customer)
 
 
 def summed_up(notice: Notice, _: datetime) -> Wording:
@@ -194,7 +207,8 @@ def fallback(notice: Notice, now: datetime) -> Email:
         last_error=last_error or "",
     )
     on_it = handling_of([delivery.event_id]).get(delivery.event_id)
-    told = notification(delivery, delivery.attempt_count, delivery.trigger, on_it)
+    customer = customers_of([(delivery.application_id, delivery.event)]).get(delivery.event_id, "")
+    told = notification(delivery, delivery.attempt_count, delivery.trigger, on_it, customer)
     return fallback_message(told, email_target(notice.subscription, notice.recipient), missed, notice.id, now)
 
 

@@ -134,6 +134,7 @@ def prepare(change: Change, now: datetime) -> Event:
         created_at=now,
         payload=checked(change.type, change.payload),
         published_by=acting_key(),
+        names_customer=EVENT_TYPES[change.type].customer_named_in(change.payload),
     )
 
 

@@ -24,6 +24,7 @@ from django.utils import timezone
 
 from accounts.audit import picture, record
 from deliveries.chores import alone, number_of
+from deliveries.digests import due_with_others
 from deliveries.dispatch import THREADS, over_after
 from deliveries.lifecycle import NotPossible, cancel_and_let_go
 from deliveries.locking import lock_beside_publishers, lock_shared
@@ -351,6 +352,8 @@ def tell(replay: Replay, subscription: Subscription, seen: Look, now: datetime) 
     for delivery in deliveries:
         delivery.replay, delivery.elsewhere = replay, replay.is_elsewhere
         delivery.ordering_key = None if replay.is_elsewhere else seen.keys[delivery.event_id]
+        if delivery.recipient and delivery.status == Delivery.Status.PENDING:
+            delivery.next_attempt_at, delivery.digest = due_with_others(replay, delivery.recipient, now)
     create_deliveries(deliveries)
     return len(events)
 

@@ -56,10 +56,13 @@ def why_not_yet(
     """Of a first attempt, or of one that a person asked for, that is not due yet."""
     if recipient is None or at is None or (delivery.attempt_count and not delivery.retry_requested):
         return None
-    if delivery.digest is not None and recipient.frequency != Frequency.AT_ONCE:
+    gathers = delivery.digest is not None and delivery.digest.version == 5  # not taken by a claim yet
+    if gathers and recipient.frequency != Frequency.AT_ONCE:
         return f"It gathers for the recipient's {recipient.frequency} digest, which goes out at {moment(at)}."
     if recipient.rhythm.is_quiet(now):
         return f"The recipient wants no email in the quiet hours, which end at {moment(at)}."
+    if gathers:
+        return f"It gathers with what else the replay tells, in one email; it is due at {moment(at)}."
     domain = recipient.email.rpartition("@")[2].lower()
     return f"The mail server of {domain}, or ours on its behalf, asked for time; it is due at {moment(at)}."
 

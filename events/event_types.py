@@ -9,10 +9,11 @@ from typing import Any
 
 from jsonschema import Draft202012Validator, SchemaError, ValidationError
 
-from events.pointers import escaped
+from events.pointers import escaped, value_at
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 MOST_ERRORS = 20
+LONGEST_CUSTOMER_ID = 100
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,10 @@ class PayloadError:
 
 @dataclass(frozen=True)
 class EventType:
-    """One entry of the catalogue. `assumed` says what of the payload the platform has not published."""
+    """One entry of the catalogue. `assumed` says what of the payload the platform has not published.
+
+    `names_customer` are the pointers to a customer's `id` and `name`, where payloads tell how a customer is called.
+    """
 
     name: str
     description: str
@@ -34,6 +38,7 @@ class EventType:
     assumed: str
     schema: dict[str, Any]
     example: Any
+    names_customer: dict[str, str] | None = None
 
     @cached_property
     def validator(self) -> Draft202012Validator:
@@ -42,6 +47,18 @@ class EventType:
     def errors(self, payload: Any) -> list[PayloadError]:
         """What of the payload breaks the schema, the first faults of many; empty when it fits."""
         return list(map(described, islice(self.validator.iter_errors(payload), MOST_ERRORS)))
+
+    def customer_named_in(self, payload: Any) -> str | None:
+        """The id of the customer whose name this payload tells; None where it tells none."""
+        if self.names_customer is None:
+            return None
+        id, name = (value_at(self.names_customer[key], payload) for key in ("id", "name"))
+        is_told = isinstance(name, str) and name.strip()
+        return id if is_told and is_customer_id(id) else None
+
+
+def is_customer_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_CUSTOMER_ID
 
 
 def described(fault: ValidationError) -> PayloadError:

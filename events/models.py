@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from accounts.ids import uuid7
 from accounts.models import Application
+from events.event_types import LONGEST_CUSTOMER_ID
 
 ERASED = "null"  # no event type's schema takes it
 # Those that Python can read; PostgreSQL knows more.
@@ -31,6 +32,12 @@ class Event(models.Model):
     test = models.BooleanField(default=False)
     published_by = models.UUIDField(null=True, editable=False, help_text="The API key that published it.")
     delivery_count = models.PositiveIntegerField(default=0, help_text="Those that publishing it made.")
+    names_customer = models.CharField(  # noqa: DJ001 - most name none, and the index is of those that do
+        max_length=LONGEST_CUSTOMER_ID,
+        null=True,
+        editable=False,
+        help_text="The id of the customer whose name the payload tells.",
+    )
 
     class Meta:
         ordering = ("-id",)
@@ -38,6 +45,11 @@ class Event(models.Model):
             models.Index(fields=["application", "-id"], name="event_by_application"),
             models.Index(fields=["application", "type", "-id"], name="event_by_type"),
             models.Index(fields=["application", "occurred_at"], name="event_by_occurred_at"),
+            models.Index(
+                fields=["application", "names_customer", "-id"],
+                name="event_by_names_customer",
+                condition=models.Q(names_customer__isnull=False),
+            ),
         ]
         constraints = [
             models.CheckConstraint(

@@ -22,6 +22,7 @@ from accounts.admin_columns import page_of
 from accounts.roles import SEE_PAYLOADS
 from deliveries.channels import EmailTarget, Notification
 from deliveries.channels.wording import Wording, notification_wording
+from deliveries.customers import customers_of
 from deliveries.letters.reader import LANGUAGES
 from events.event_types import EVENT_TYPES
 from events.models import Event
@@ -87,7 +88,9 @@ class PreviewForm(forms.Form):
         payload = json.dumps(EVENT_TYPES[told].example) if is_example else event.payload
         happened = event.occurred_at if event else timezone.now()
         event_id = event.id if event else NOBODY
-        notification = Notification(NOBODY, NOBODY, event_id, told, happened, payload)
+        known = {} if event is None or is_example else customers_of([(event.application_id, event)])
+        customer = known.get(event_id, "")
+        notification = Notification(NOBODY, NOBODY, event_id, told, happened, payload, customer=customer)
         return Preview(told, notification_wording(notification, self.target(event)), event, is_example)
 
     def target(self, event: Event | None) -> EmailTarget:

@@ -17,6 +17,7 @@ from django.utils import timezone
 from accounts.audit import AuditEntry, act_as
 from deliveries.cases import Person, finish, give_back, hand_over, handling_in, person_with, take, told
 from deliveries.channels.case_wording import case_letter, reader_of
+from deliveries.customers import customers_in
 from deliveries.letters.handling import LONGEST_OUTCOME, page_for, who, write_to_them, yours
 from deliveries.letters.reader import Reader
 from deliveries.models import Case
@@ -77,7 +78,7 @@ def show(
         is_mine, handling = case.is_taken and person.is_at(case.taken_by), handling_in(case)
         context = {
             "case": case,
-            "letter": case_letter(case, reader),
+            "letter": case_letter(case, reader, customers_in([case]).get(case.pk, "")),
             "is_mine": is_mine,
             "who": who(handling, reader),
             "yours": yours(handling, reader) if handling else "",

@@ -87,7 +87,10 @@ class PreferencesForm(forms.Form):
     def of(cls, recipient: Recipient) -> Self:
         initial = {name: getattr(recipient, name) for name in FIELDS}
         initial["types"] = recipient.types or types_of(recipient.subscription)
-        return cls(recipient.subscription, initial=initial)
+        form = cls(recipient.subscription, initial=initial)
+        if has_never_chosen(recipient):
+            form.fields["timezone"].widget.attrs["data-unchosen"] = True  # zone.js proposes the browser's
+        return form
 
     def clean_types(self) -> list[str]:
         chosen: list[str] = self.cleaned_data["types"]
@@ -103,6 +106,16 @@ class PreferencesForm(forms.Form):
             )
         elif begin is not None and begin == end:
             self.add_error("quiet_until", _("Choose another time than that at which the quiet hours begin."))
+
+
+def has_never_chosen(recipient: Recipient) -> bool:
+    """Whether all is as it was at first, but for the language, which confirming takes from the browser."""
+    new = Recipient()
+    return all(getattr(recipient, name) == getattr(new, name) for name in FIELDS if name != "language")
+
+
+def is_zone(name: str) -> bool:
+    return forms.ChoiceField(choices=ZONES).valid_value(name)
 
 
 def types_of(subscription: Subscription) -> list[str]:

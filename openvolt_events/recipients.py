@@ -13,7 +13,7 @@ from deliveries.channels.wording import sentences
 from deliveries.letters.reader import LANGUAGES, Reader
 from deliveries.lifecycle import choose, confirm_recipient, unsubscribe_recipient
 from deliveries.suppressing import decline
-from openvolt_events.preferences import PreferencesForm
+from openvolt_events.preferences import PreferencesForm, has_never_chosen, is_zone
 from openvolt_events.token_pages import TokenPage
 from subscriptions.links import (
     BrokenLink,
@@ -58,8 +58,7 @@ class ConfirmPage(RecipientPage):
         return show(request, "recipients/confirm.html", recipient)
 
     def change(self, request: HttpRequest, recipient: Recipient) -> HttpResponse:
-        if not has_a_language(recipient):
-            Recipient.objects.filter(pk=recipient.pk).update(language=browsers_reader(request).language)
+        Recipient.objects.filter(pk=recipient.pk).update(**browsers_choices(request, recipient))
         confirm_recipient(recipient, timezone.now())
         suppressed = recipient.status == Recipient.Status.SUPPRESSED
         return show(request, "recipients/confirm.html", recipient, status=409 if suppressed else 200)
@@ -123,6 +122,16 @@ def browsers_reader(request: HttpRequest) -> Reader:
     return Reader(language=next((language for language in spoken if language in LANGUAGES), "en"))
 
 
+def browsers_choices(request: HttpRequest, recipient: Recipient) -> dict[str, str]:
+    """The language and the time zone of who has chosen none. Without scripts the form has no zone."""
+    chosen = {}
+    if not has_a_language(recipient):
+        chosen["language"] = browsers_reader(request).language
+    if has_never_chosen(recipient) and is_zone(zone := request.POST.get("timezone", "")):
+        chosen["timezone"] = zone
+    return chosen
+
+
 def say(request: HttpRequest, template: str, reader: Reader, status: int = 200) -> HttpResponse:
     """What is the same for everybody, in this reader's language."""
     with reader.language_on():
@@ -143,6 +152,7 @@ def context_of(recipient: Recipient) -> dict[str, Any]:
         "sentences": sentences(subscription.emailed_types),
         "everything": EVERY_TYPE in subscription.emailed_types,
         "is_fallback": subscription.channel == Channel.WEBHOOK,
+        "has_never_chosen": has_never_chosen(recipient),
         "confirm_link": confirm_link(recipient.id),
         "unsubscribe_link": unsubscribe_link(recipient.id),
         "preferences_link": preferences_link(recipient.id),

@@ -9,6 +9,7 @@ import re
 import ssl
 from base64 import b64decode
 from datetime import timedelta
+from email.policy import default as headers
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,10 @@ import structlog
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.fernet import Fernet, MultiFernet
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.validators import validate_email
+from psycopg import ProgrammingError
+from psycopg.conninfo import make_conninfo
 
 from openvolt_events import __version__
 
@@ -106,6 +110,12 @@ except ValueError:
     ) from None
 API_KEY_MODE = env_choice("API_KEY_MODE", "live", {"live", "test"})
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+HOST_NAME = re.compile(r"\*|\[[0-9a-f:.]+\]|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.IGNORECASE)
+if not ALLOWED_HOSTS or not all(map(HOST_NAME.fullmatch, ALLOWED_HOSTS)):
+    raise ImproperlyConfigured(
+        f"ALLOWED_HOSTS is {env('ALLOWED_HOSTS')!r}; set it to names of hosts with commas between them, without "
+        "scheme, port and path, like events.example.com."
+    )
 PUBLIC_URL = env("PUBLIC_URL", "http://localhost:8000").rstrip("/")
 if not is_origin(PUBLIC_URL):
     raise ImproperlyConfigured(
@@ -130,6 +140,24 @@ if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql" or not DATA
     raise ImproperlyConfigured(
         "DATABASE_URL names no PostgreSQL database; set it to postgres://user:password@host:5432/name."
     )
+SSL_MODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
+OPTIONS_OF_DJANGO = {"assume_role", "pool", "server_side_binding"}
+
+
+def check_database_options(options: dict[str, Any]) -> None:
+    try:
+        make_conninfo("", **{name: options[name] for name in options.keys() - OPTIONS_OF_DJANGO})
+    except ProgrammingError as error:
+        raise ImproperlyConfigured(
+            f"DATABASE_URL has an {str(error).strip()}; correct or leave out what follows the question mark."
+        ) from None
+    if (mode := options.get("sslmode", "prefer")) not in SSL_MODES:
+        raise ImproperlyConfigured(
+            f"DATABASE_URL has the sslmode {mode!r}; set it to one of {', '.join(sorted(SSL_MODES))}."
+        )
+
+
+check_database_options(DATABASES["default"].get("OPTIONS", {}))
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # A database that went silent is noticed in seconds, not when TCP gives up. Pruning of partitions is off: PostgreSQL 18
@@ -283,7 +311,7 @@ def email_settings(url: str) -> dict[str, object]:
     if parts.scheme == "file" and parts.path:
         return {
             "EMAIL_BACKEND": "deliveries.channels.eml.EmailBackend",
-            "EMAIL_FILE_PATH": unquote(parts.path),
+            "EMAIL_FILE_PATH": directory_of_emails(unquote(parts.path)),
         }
     if parts.scheme == "console":
         return {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}
@@ -295,6 +323,21 @@ def email_settings(url: str) -> dict[str, object]:
         "EMAIL_URL can't be read; set it like smtp://user:password@host:587?tls=1, file:var/mail, console: "
         "or anymail+postmark://TOKEN@."
     )
+
+
+def directory_of_emails(path: str) -> str:
+    """Made if it is not there: emails that can't be written would seem to be sent later."""
+    try:
+        Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"EMAIL_URL names the directory {path!r}, which can't be made ({error.strerror}); set it to one that can."
+        ) from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ImproperlyConfigured(
+            f"EMAIL_URL names the directory {path!r}, which can't be written to; set it to one that can."
+        )
+    return path
 
 
 ANYMAIL_TOKENS = {
@@ -431,6 +474,25 @@ EMAIL_WEBHOOK_PROVIDERS, _of_webhooks = email_webhook_settings(
 ANYMAIL = {**globals().get("ANYMAIL", {}), **_of_webhooks}
 DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", "Openvolt Events <events@openvolt.example>")
 
+
+def is_sender(text: str) -> bool:
+    """Whether it is one address, perhaps with a name before it."""
+    if not text.isprintable():
+        return False
+    try:
+        header = headers.header_factory("From", text)
+        [address] = header.addresses
+        validate_email(address.addr_spec)
+    except (ValueError, ValidationError):  # none, or several
+        return False
+    return not header.defects
+
+
+if not is_sender(DEFAULT_FROM_EMAIL):
+    raise ImproperlyConfigured(
+        f"DEFAULT_FROM_EMAIL is {DEFAULT_FROM_EMAIL!r}; set it to one address, like Events <events@example.com>."
+    )
+
 # Jobs: django-q2 wakes the drains; PostgreSQL is the queue and the clock (docs/architecture.md)
 
 WORKERS = env_whole_number("WORKERS", 2, 1, 64)
@@ -495,17 +557,17 @@ HANDLING_REMINDER = timedelta(hours=env_number("HANDLING_REMINDER_HOURS", 24, 0,
 
 # Limits of the public API (contract, section 5)
 
-MAX_PAYLOAD_BYTES = 1024 * 1024
+MAX_PAYLOAD_BYTES = env_whole_number("MAX_PAYLOAD_BYTES", 1024 * 1024, 16 * 1024, 4 * 1024 * 1024)
 MAX_PAYLOAD_DEPTH = 100
 MAX_BODY_BYTES = 6 * MAX_PAYLOAD_BYTES + 64 * 1024  # a payload all in \uXXXX, and what is around it
-MAX_BATCH_BYTES = 32 * 1024 * 1024
+MAX_BATCH_BYTES = 32 * 1024 * 1024  # more than MAX_BODY_BYTES can be
 MAX_BODY_VALUES = 1_000_000  # to read so many takes a second; a payload has no room for more
 MAX_BATCH_EVENTS = 1000
-MAX_SUBSCRIPTIONS = 100
-MAX_RECIPIENTS = 50
-MAX_HEADERS = 20
+MAX_SUBSCRIPTIONS = env_whole_number("MAX_SUBSCRIPTIONS", 100, 1, 10_000)
+MAX_RECIPIENTS = env_whole_number("MAX_RECIPIENTS", 50, 1, 1000)
+MAX_HEADERS = env_whole_number("MAX_HEADERS", 20, 1, 100)
 MAX_SECRETS = 5  # of a subscription at a time: each adds a signature to every webhook
-MAX_API_KEYS = 20
+MAX_API_KEYS = env_whole_number("MAX_API_KEYS", 20, 1, 1000)
 MAX_ROTATING_API_KEYS = 2 * MAX_API_KEYS  # each may have the one it replaces beside it
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
@@ -625,10 +687,16 @@ if METRICS_TOKEN and not re.fullmatch(r"[!-~]{20,}", METRICS_TOKEN):
 LOG_FORMAT = env_choice("LOG_FORMAT", "console", {"console", "json"})
 _log_fields: list[Any] = [
     structlog.contextvars.merge_contextvars,  # the request's id
-    structlog.stdlib.add_logger_name,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper("iso"),
 ]
+_log_renderers: list[Any] = (
+    [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    if LOG_FORMAT == "json"
+    else [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
+)
+LOG_LINE = [*_log_fields, *_log_renderers]  # of each request, past `logging`, which takes five times as long
+_log_fields = [structlog.stdlib.add_logger_name, *_log_fields]
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -638,15 +706,7 @@ LOGGING = {
             "foreign_pre_chain": _log_fields,
             "processors": [
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *(
-                    [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-                    if LOG_FORMAT == "json"
-                    else [
-                        structlog.dev.ConsoleRenderer(
-                            colors=False, exception_formatter=structlog.dev.plain_traceback
-                        )
-                    ]
-                ),
+                *_log_renderers,
             ],
         }
     },

@@ -17,12 +17,15 @@ from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
+import structlog
 from django.conf import settings
 from gunicorn import http
 from gunicorn.http import errors
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from openvolt_events.middleware import CONTENT_SECURITY_POLICY
+
+log = structlog.get_logger(__name__)
 
 HEAD_SECONDS = 15
 BODY_SECONDS = 120
@@ -289,8 +292,6 @@ class Worker(ThreadWorker):
         status, detail = explained(type(exc))
         if status == HTTPStatus.INTERNAL_SERVER_ERROR:
             self.log.exception("A request failed outside of the application")
-        else:
-            self.log.info("A request from %s can't be read: %s", addr and addr[0], type(exc).__name__)
         with suppress(OSError):
             client.sendall(refusal(status, detail))
 
@@ -312,6 +313,8 @@ def refusal(status: HTTPStatus, detail: str) -> bytes:
     """The whole answer, in the form that the application's problem documents have."""
     kind = f"urn:openvolt:problem:{status.phrase.lower().replace(' ', '-')}"
     body = json.dumps({"type": kind, "title": status.phrase, "status": status, "detail": detail}).encode()
+    id = str(uuid4())
+    log.info("refused before it was a request", status=status.value, detail=detail, request_id=id)
     head = [
         f"HTTP/1.1 {status.value} {status.phrase}",
         "Content-Type: application/problem+json",
@@ -319,7 +322,7 @@ def refusal(status: HTTPStatus, detail: str) -> bytes:
         "Cache-Control: no-store",
         f"Content-Security-Policy: {CONTENT_SECURITY_POLICY}",
         "X-Content-Type-Options: nosniff",
-        f"X-Request-Id: {uuid4()}",
+        f"X-Request-Id: {id}",
         "Connection: close",
     ]
     return "\r\n".join([*head, "", ""]).encode() + body

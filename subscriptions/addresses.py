@@ -39,6 +39,7 @@ PORTS_OF_OTHERS = frozenset(
 
 LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
 NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
+NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 USERINFO = re.compile(r"[^/?#]*//[^/?#]*@")
 
 # IANA's registries of special-purpose addresses, and multicast. Whatever in them is reachable is no webhook receiver.
@@ -92,6 +93,8 @@ def check_url(url: str) -> None:
     A name that can't be looked up now passes (https only): it is looked up again at every connect.
     """
     parts = parse(url)
+    if NO_ESCAPE.search(url):  # it would be called as if it were one: %zz as %25zz
+        raise AddressRefused("The URL has a % that begins no escape like %2F; write it %25.")
     host, scheme = str(parts.host), str(parts.scheme)
     port = parts.port or DEFAULT_PORTS[scheme]
     try:

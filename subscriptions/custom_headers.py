@@ -54,9 +54,9 @@ RESERVED = {
 
 
 class HeaderRefused(ValueError):
-    """The text is a sentence for the owner of the subscription. `name` is the header's; empty: all of them."""
+    """The text is a sentence for the owner of the subscription. `name` is the header's; None: all of them."""
 
-    def __init__(self, name: str, message: str) -> None:
+    def __init__(self, name: str | None, message: str) -> None:
         super().__init__(message)
         self.name = name
 
@@ -64,7 +64,7 @@ class HeaderRefused(ValueError):
 def check_headers(headers: Mapping[str, str]) -> None:
     """Whether these can go with every webhook; raises `HeaderRefused`. Values are never named: they may be secret."""
     if len(headers) > settings.MAX_HEADERS:
-        raise HeaderRefused("", f"There are {len(headers)} headers; use at most {settings.MAX_HEADERS}.")
+        raise HeaderRefused(None, f"There are {len(headers)} headers; use at most {settings.MAX_HEADERS}.")
     seen: set[str] = set()
     for name, value in headers.items():
         check_header(name, value)

@@ -20,6 +20,7 @@ from accounts.email_addresses import same_for_all, spellings
 from accounts.ids import uuid7
 from accounts.limits import LimitReached
 from accounts.models import Application
+from accounts.visible_text import visible
 from events.payloads import Payload
 from events.pointers import LONGEST_POINTER
 from subscriptions.encryption import EncryptedTextField
@@ -217,7 +218,7 @@ class Subscription(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.description or self.url or f"emails to {self.application}"
+        return visible(self.description) or self.url or f"emails to {self.application}"
 
     @property
     def headers(self) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What every test may use. The database comes from tests/support/database.py, which pyproject.toml loads."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -39,3 +40,12 @@ def quick(settings: Any) -> None:
     """To hash a password as in production, or to list all static files for each client, takes longer than a test."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.WHITENOISE_AUTOREFRESH = True
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_paused() -> Iterator[None]:
+    """What this process remembers of mail servers that asked for time is nothing to the next test."""
+    yield
+    from deliveries import domains  # not before Django is set up
+
+    domains.paused.clear()

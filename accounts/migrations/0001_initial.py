@@ -7,6 +7,7 @@ import django.utils.timezone
 from django.db import migrations, models
 
 import accounts.ids
+import accounts.names
 
 
 class Migration(migrations.Migration):
@@ -26,7 +27,7 @@ class Migration(migrations.Migration):
                         default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False
                     ),
                 ),
-                ("name", models.CharField(max_length=200)),
+                ("name", models.CharField(max_length=200, validators=[accounts.names.check_name])),
                 (
                     "contacts",
                     django.contrib.postgres.fields.ArrayField(
@@ -187,7 +188,10 @@ class Migration(migrations.Migration):
                         choices=[("platform", "Platform"), ("application", "Application")], max_length=11
                     ),
                 ),
-                ("name", models.CharField(blank=True, max_length=200)),
+                (
+                    "name",
+                    models.CharField(blank=True, max_length=200, validators=[accounts.names.check_name]),
+                ),
                 (
                     "scopes",
                     django.contrib.postgres.fields.ArrayField(
@@ -205,6 +209,12 @@ class Migration(migrations.Migration):
                 ("last_used_at", models.DateTimeField(blank=True, editable=False, null=True)),
                 ("expires_at", models.DateTimeField(blank=True, null=True)),
                 ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "replaced_at",
+                    models.DateTimeField(
+                        editable=False, help_text="When a rotation put another in its place.", null=True
+                    ),
+                ),
                 (
                     "application",
                     models.ForeignKey(

@@ -33,7 +33,8 @@ class Notification:
     """What is told: one event to one subscription (contract, section 4). `payload` is JSON text as published.
 
     `sequence` numbers what a subscription is told, without a gap; 0 for what has no number: it was never
-    claimed, or goes elsewhere (a replay to another URL).
+    claimed, or goes elsewhere (a replay to another URL). `customer` is what emails call whom the payload names by an
+    id alone; empty when that is not known.
     """
 
     delivery_id: UUID
@@ -47,6 +48,7 @@ class Notification:
     trigger: str = "scheduled"
     test: bool = False
     handling: Handling | None = None
+    customer: str = ""
 
     def body(self) -> bytes:
         """The JSON document with exactly five keys; the payload's text goes in untouched."""
@@ -68,7 +70,10 @@ class WebhookTarget:
 
 @dataclass(frozen=True, slots=True)
 class EmailTarget:
-    """The one person whom an email goes to, and how that person reads times and words."""
+    """The one person whom an email goes to, and how that person reads times and words.
+
+    `purpose` is what the application's people call the subscription.
+    """
 
     email: str
     recipient_id: UUID
@@ -76,6 +81,7 @@ class EmailTarget:
     timezone: str = "UTC"
     language: str = "en"
     reply_to: str = ""
+    purpose: str = ""
 
 
 @dataclass(

@@ -1,7 +1,9 @@
 """What is said of a case: on its page in the words of the letter that told of it, and in notes about it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from django.utils.translation import gettext as _
 
@@ -16,6 +18,7 @@ from deliveries.letters.reading import isolated, name
 from deliveries.models import Case, Notice
 from subscriptions.links import case_link
 
+NOBODY_NAMED: Mapping[UUID, str] = MappingProxyType({})
 ENDS: dict[str, outages.Writer] = {Notice.Kind.DISABLED: outages.disabled, Notice.Kind.GONE: outages.gone}
 
 
@@ -23,33 +26,45 @@ def reader_of(person: Person) -> Reader:
     return Reader(person.timezone, person.language)
 
 
-def case_letter(case: Case, reader: Reader) -> Letter:
+def case_letter(case: Case, reader: Reader, customer: str = "") -> Letter:
     """In the language that is on."""
     application = isolated(name(case.application.name))
     if case.event is None:
         return ENDS[case.kind](Outage(case.facts, application, str(case.subscription_id), reader))
     event = case.event
-    told = Told(event.type, event.occurred_at, read(event.payload), application, reader)
+    told = Told(
+        event.type,
+        event.occurred_at,
+        read(event.payload),
+        application,
+        reader,
+        customer=isolated(name(customer)),
+    )
     return best_letter(told)
 
 
-def note_wording(write: Writer, case: Case, person: Person, by: str) -> Wording:
+def note_wording(write: Writer, case: Case, person: Person, by: str, customer: str = "") -> Wording:
     reader = reader_of(person)
     with reader.language_on():
-        about = case_letter(case, reader)
-        note = Note(about, case_link(case.id, person.id), by, handling_in(case), reader)
+        note = note_on(case, person, by, reader, customer)
         return wording(write(note), reader, note_frame(case, person))
 
 
-def notes_wording(write: WriterOfSeveral, told: Sequence[tuple[Case, Person]]) -> Wording:
+def notes_wording(
+    write: WriterOfSeveral, told: Sequence[tuple[Case, Person]], customers: Mapping[UUID, str] = NOBODY_NAMED
+) -> Wording:
     """Several cases, all of one application, each with the same reader as its link names them."""
     reader = reader_of(told[0][1])
     with reader.language_on():
-        notes = [
-            Note(case_letter(case, reader), case_link(case.id, person.id), "", handling_in(case), reader)
-            for case, person in told
-        ]
+        notes = [note_on(case, person, "", reader, customers.get(case.id, "")) for case, person in told]
         return wording(write(notes), reader, note_frame(*told[0]))
+
+
+def note_on(case: Case, person: Person, by: str, reader: Reader, customer: str) -> Note:
+    """In the language that is on."""
+    about, url = case_letter(case, reader, customer), case_link(case.id, person.id)
+    happened_at = case.event.occurred_at if case.event else case.created_at
+    return Note(about, url, by, handling_in(case), reader, happened_at)
 
 
 def note_frame(case: Case, person: Person) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from accounts.models import Application
 from deliveries.channels.wording import Wording, contacts_page, outage_frame, wording
 from deliveries.letters.outages import Outage
-from deliveries.letters.outages_together import MOST_LISTED, Outages, Writer, place
+from deliveries.letters.outages_together import Outages, Writer, place
 from deliveries.letters.reader import Reader
 from deliveries.letters.reading import isolated, name
 
@@ -23,6 +23,6 @@ def outages_wording(
         called = isolated(name(application.name))
         all_told = sorted((Outage(facts, called, id, reader) for id, facts in told.items()), key=place)
         pages = [contacts_page(one.facts, email) for one in all_told]
-        shown = [one.subscription_id for one in all_told[:MOST_LISTED]]
+        ids = [one.subscription_id for one in all_told]
         letter = write(Outages(all_told, called, reader, pages))
-        return wording(letter, reader, outage_frame(email, application, shown, reader))
+        return wording(letter, reader, outage_frame(email, application, ids, reader))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -23,7 +23,7 @@ from deliveries.letters.layout import as_html, as_text
 from deliveries.letters.numbers import number
 from deliveries.letters.outages import Outage, Writer
 from deliveries.letters.reader import Reader
-from deliveries.letters.reading import ZERO_WIDTH_SPACE, clean, cut, isolated, name, said
+from deliveries.letters.reading import clean, cut, isolated, name, said, searchable
 from deliveries.letters.stretches import legend
 from events.event_types import EVENT_TYPES
 from subscriptions.links import (
@@ -80,6 +80,7 @@ def told_of(notification: Notification, target: EmailTarget, reader: Reader) -> 
         reader,
         case_link(notification.event_id, target.recipient_id) if is_case else "",
         notification.handling,
+        isolated(name(notification.customer)),
     )
 
 
@@ -119,12 +120,20 @@ def notification_frame(told: Told, notification: Notification, target: EmailTarg
             _("Event %(id)s (%(type)s)") % {"id": notification.event_id, "type": clean(told.event_type)},
             _("Delivery %(id)s") % {"id": notification.delivery_id},
         ],
-        "why": _(
-            "You get this because %(email)s agreed to get emails about %(application)s, which uses Openvolt."
-        )
-        % {"email": target.email, "application": told.application},
+        "why": why_told(target, told.application),
         **choices(target),
     }
+
+
+def why_told(target: EmailTarget, application: str) -> str:
+    why = _("You get this because %(email)s agreed to get emails about %(application)s, which uses Openvolt.")
+    return f"{why % {'email': target.email, 'application': application}} {called(target.purpose)}".strip()
+
+
+def called(purpose: str) -> str:
+    """Tells a subscription from others to the same address; empty if its people have no words for it."""
+    words = {"purpose": isolated(name(purpose))}
+    return _("They call these emails “%(purpose)s”.") % words if words["purpose"] else ""
 
 
 def zone(reader: Reader) -> str:
@@ -187,10 +196,7 @@ def digest_frame(application: str, delivery: UUID, target: EmailTarget, reader: 
             "The attached notifications.json has the complete records for programs. If you need help, quote this:"
         ),
         "ids": [_("Delivery %(id)s") % {"id": delivery}],
-        "why": _(
-            "You get this because %(email)s agreed to get emails about %(application)s, which uses Openvolt."
-        )
-        % {"email": target.email, "application": application},
+        "why": why_told(target, application),
         **choices(target),
     }
 
@@ -203,11 +209,13 @@ def confirmation_wording(
     now: datetime,
     reader: Reader = ANYBODY,
     webhook: str = "",
+    purpose: str = "",
 ) -> Wording:
     """`webhook` is the URL of which only failures are told."""
     with reader.language_on():
         application = isolated(name(application_name))
         letter = question(email, application, event_types, confirm_link(recipient_id), now, reader)
+        letter = replace(letter, meaning=f"{called(purpose)} {letter.meaning}".strip())
         letter = fallback_question(letter, email, application, webhook) if webhook else letter
         why = _(
             "Not expected, or not wanted? Ignore this email. Unless you confirm, no such emails are sent to you."
@@ -290,12 +298,12 @@ def wording(letter: Letter, reader: Reader, frame: dict[str, Any]) -> Wording:
     headline = cut(" ".join(letter.subject.split()), LONGEST_SUBJECT)
     words = {"letter": letter, "language": reader.language, "headline": headline, **headings(letter), **frame}
     mark = _("[Test] %(subject)s") if frame.get("test") else frame.get("mark", "%(subject)s")
-    return Wording(undecoded(mark % {"subject": headline}), as_text(words), as_html(words))
+    return Wording(undecoded(searchable(mark % {"subject": headline})), as_text(words), as_html(words))
 
 
 def undecoded(subject: str) -> str:
     """So that nobody's program takes a part of a name for an encoded word (RFC 2047), which may hold anything."""
-    return subject.replace("=?", f"={ZERO_WIDTH_SPACE}?")
+    return subject.replace("=?", "= ?")
 
 
 def headings(letter: Letter) -> dict[str, Any]:

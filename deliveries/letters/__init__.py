@@ -18,7 +18,7 @@ from deliveries.channels import Handling
 from deliveries.letters.charts import Chart
 from deliveries.letters.facts import Fact, facts, shown
 from deliveries.letters.reader import Reader
-from deliveries.letters.reading import as_moment, at, cut, isolated, said
+from deliveries.letters.reading import as_moment, at, cut, isolated, said, searchable
 from deliveries.letters.stretches import NewData
 
 LONGEST_ADDRESS = 100
@@ -80,7 +80,8 @@ class Letter:
 class Told:
     """One event as a letter speaks of it: whatever the payload's shape, short and clean text comes out.
 
-    `case` is the page on which its reader can say to be on it; empty for what needs nobody.
+    `case` is the page on which its reader can say to be on it; empty for what needs nobody. `customer` is what an
+    earlier event has called the customer; empty when none has.
     """
 
     event_type: str
@@ -90,6 +91,7 @@ class Told:
     reader: Reader
     case: str = ""
     handling: Handling | None = None
+    customer: str = ""
 
     @property
     def happened(self) -> str:
@@ -115,7 +117,7 @@ def write_to(told: Told, path: str, label: str, subject: str) -> Action | None:
     if len(address) > LONGEST_ADDRESS or not ADDRESS.fullmatch(address):
         return None
     plain = _("%(label)s: write to %(address)s.") % {"label": label, "address": address}
-    return Action(label, f"mailto:{quote(address, safe='@')}?subject={quote(subject)}", plain)
+    return Action(label, f"mailto:{quote(address, safe='@')}?subject={quote(searchable(subject))}", plain)
 
 
 def write_to_customer(told: Told, customer: str, subject: str) -> Action | None:
@@ -127,7 +129,7 @@ def write_to_customer(told: Told, customer: str, subject: str) -> Action | None:
 
 def pass_on(label: str, subject: str, body: str) -> Action:
     """A button that opens an email in which all is said, to whom the reader chooses."""
-    url = f"mailto:?subject={quote(subject)}&body={quote(said(body, LONGEST_BODY))}"
+    url = f"mailto:?subject={quote(searchable(subject))}&body={quote(said(body, LONGEST_BODY))}"
     plain = _(
         "%(label)s: write an email of your own. Do not forward this one, for whoever has its links can act for you."
     )

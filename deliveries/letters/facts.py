@@ -55,6 +55,7 @@ PATH_LABELS: dict[tuple[str, ...], str] = {
     ("customer", "_id"): gettext_noop("customer ID"),
     ("customer", "email"): gettext_noop("customer's email"),
     ("customer", "name"): gettext_noop("customer"),
+    ("customer_name",): gettext_noop("customer"),
 }
 WORDS = {"id": "ID", "url": "URL", "api": "API"}
 # The values of these keys that are words.

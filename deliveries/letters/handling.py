@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from urllib.parse import quote
 
 from django.utils.translation import gettext as _
@@ -14,7 +15,6 @@ from deliveries.letters.reading import clean, fitting, isolated, name, said
 
 HANDLED = ("hosted_consent.revoked", "api_keys.rotated")  # the types of events that a person should handle
 LONGEST_OUTCOME = 500
-MOST_REMINDED = 20  # things that an email names
 
 
 def who(handling: Handling | None, reader: Reader) -> str:
@@ -98,13 +98,17 @@ def to_the_page(label: str, url: str) -> Action:
 
 @dataclass(frozen=True)
 class Note:
-    """What a note is about: the letter that told of it, the reader's page, who did something, and who is on it now."""
+    """What a note is about: the letter that told of it, the reader's page, who did something, and who is on it now.
+
+    `happened_at` tells it from others with the same subject.
+    """
 
     about: Letter
     url: str
     by: str
     handling: Handling | None
     reader: Reader
+    happened_at: datetime
 
     @property
     def words(self) -> dict[str, str]:
@@ -229,7 +233,8 @@ def unfinished_together(notes: Sequence[Note]) -> Letter:
 
 
 def about(note: Note) -> str:
-    return note.about.subject
+    at = note.reader.moment(note.happened_at)
+    return _("%(what)s (%(at)s)") % {"what": note.about.subject, "at": at}
 
 
 def with_who(note: Note) -> str:
@@ -248,17 +253,15 @@ def several(
     link: Callable[[str, str], Action] = to_the_page,
 ) -> Letter:
     """About two or more, a line with a page for each."""
-    shown, more = notes[:MOST_REMINDED], len(notes) - MOST_REMINDED
     return Letter(
         subject=subject % {"count": number(len(notes))},
-        preview=fitting([note.about.subject for note in shown]),
+        preview=fitting([note.about.subject for note in notes]),
         what=what,
         sections=[
             Section(
                 title=title,
-                lines=[line(note) for note in shown],
-                more=_("and %(more)s more") % {"more": number(more)} if more > 0 else "",
-                links=[link(label, note.url) for note in shown],
+                lines=[line(note) for note in notes],
+                links=[link(label, note.url) for note in notes],
             )
         ],
         todo=todo,

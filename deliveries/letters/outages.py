@@ -3,14 +3,15 @@
 The words are for whoever looks after the receiver. Of the URL's query nothing is said, for it may be a token.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from deliveries.letters import Action, Letter, pass_on
 from deliveries.letters.answers import answer
@@ -44,12 +45,12 @@ class Outage:
 
     @property
     def waiting(self) -> str:
-        count = int(self.facts["unfinished"])
-        return (
-            _("more than %(most)s") % {"most": number(MOST_COUNTED)}
-            if count > MOST_COUNTED
-            else number(count)
-        )
+        return counted([self.facts["unfinished"]])
+
+    @property
+    def lost(self) -> int:
+        """How many have failed for good since the outage began."""
+        return int(self.facts["failed"])
 
     @property
     def in_a_row(self) -> str:
@@ -68,6 +69,8 @@ class Outage:
             "at": self.moment("at"),
             "disable_at": self.moment("disable_at"),
             "waiting": self.waiting,
+            "failed": counted([self.lost]),
+            "wish": replay_since(self.facts["failed_from"]) if self.lost else "",
             "answer": self.last_answer,
             "path": f"/v1/subscriptions/{self.subscription_id}",
             "id": self.subscription_id,
@@ -81,12 +84,59 @@ class Outage:
             (_("Failed attempts"), number(self.facts["failures"]) if self.facts["failures"] else ""),
             (_("The last failure"), self.last_answer),
             (_("Notifications that wait"), self.waiting),
+            (_("Notifications that failed for good"), counted([self.lost])),
             *more,
         ]
         return [Fact(label, isolated(value)) for label, value in told if value]
 
 
 Writer = Callable[[Outage], Letter]
+
+
+def counted(counts: Collection[int]) -> str:
+    """All of them together. Each is counted to a bound."""
+    total = number(sum(min(count, MOST_COUNTED) for count in counts))
+    return _("more than %(most)s") % {"most": total} if max(counts) > MOST_COUNTED else total
+
+
+def lost_so_far(counts: Collection[int]) -> str:
+    """What is said of what failed for good, if anything has."""
+    told = ngettext(
+        "%(count)s notification has failed for good so far, and is not tried again.",
+        "%(count)s notifications have failed for good so far, and are not tried again.",
+        sum(counts),
+    )
+    return capitalized(told % {"count": counted(counts)}) if sum(counts) else ""
+
+
+def lost_meanwhile(counts: Collection[int]) -> str:
+    told = ngettext(
+        "%(count)s notification has failed for good meanwhile, and is not sent by itself.",
+        "%(count)s notifications have failed for good meanwhile, and are not sent by themselves.",
+        sum(counts),
+    )
+    return capitalized(told % {"count": counted(counts)}) if sum(counts) else ""
+
+
+def capitalized(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
+def replay_since(since: str) -> str:
+    """The body of a request for the replay of what failed."""
+    moment = datetime.fromisoformat(since).astimezone(UTC).isoformat(timespec="milliseconds")
+    return f'{{"since": "{moment.replace("+00:00", "Z")}", "only": "failed"}}'
+
+
+def send_again(outage: Outage) -> str:
+    told = _(
+        "What failed for good is sent again by a replay, once the receiver works: POST %(path)s/replays with %(wish)s."
+    )
+    return told % outage.words if outage.lost else ""
+
+
+def joined(*sentences: str) -> str:
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def failing(outage: Outage) -> Letter:
@@ -97,15 +147,24 @@ def failing(outage: Outage) -> Letter:
         subject=subject,
         preview=latest(outage) or what % words,
         what=what % words,
-        meaning=_(
-            "Nothing is lost: what could not be delivered waits and is tried again. If no attempt succeeds for five "
-            "days, until %(disable_at)s, the subscription is disabled; you are warned the day before."
-        )
-        % words,
+        meaning=joined(
+            what_waits([outage.lost]),
+            _(
+                "If no attempt succeeds for five days, until %(disable_at)s, the subscription is disabled; you are "
+                "warned the day before."
+            )
+            % words,
+        ),
         todo=look_at_it(outage),
         action=to_the_receivers_people(outage, subject, what % words),
         details=outage.details((_("Disabled, unless one succeeds"), outage.moment("disable_at"))),
     )
+
+
+def what_waits(lost: Collection[int]) -> str:
+    if told := lost_so_far(lost):
+        return joined(told, _("What else could not be delivered waits and is tried again."))
+    return _("Nothing is lost so far: what could not be delivered waits and is tried again.")
 
 
 def disabling(outage: Outage) -> Letter:
@@ -119,9 +178,12 @@ def disabling(outage: Outage) -> Letter:
         subject=subject,
         preview=latest(outage) or what % words,
         what=what % words,
-        meaning=_(
-            "One attempt that succeeds before then is enough to prevent it. A disabled subscription is sent nothing "
-            "more; what happens is held for it until somebody resumes it."
+        meaning=joined(
+            _(
+                "One attempt that succeeds before then is enough to prevent it. A disabled subscription is sent "
+                "nothing more; what happens is held for it until somebody resumes it."
+            ),
+            lost_so_far([outage.lost]),
         ),
         todo=look_at_it(outage),
         action=to_the_receivers_people(outage, subject, what % words),
@@ -134,7 +196,7 @@ def disabled(outage: Outage) -> Letter:
         "The subscription that tells %(receiver)s what happens in %(application)s was disabled on %(at)s, because "
         "every attempt had failed since %(since)s."
     )
-    todo = _("Mend the receiver. Then resume the subscription: POST %(path)s/resume.")
+    todo = _("Fix the receiver. Then resume the subscription: POST %(path)s/resume.")
     return ended(outage, what % outage.words, todo % outage.words)
 
 
@@ -144,7 +206,7 @@ def gone(outage: Outage) -> Letter:
         "the receiver answered 410 Gone: it wants no more notifications."
     )
     todo = _(
-        "If that was meant, delete the subscription. If not, mend the receiver; then resume the subscription: POST "
+        "If that was meant, delete the subscription. If not, fix the receiver; then resume the subscription: POST "
         "%(path)s/resume."
     )
     return ended(outage, what % outage.words, todo % outage.words)
@@ -154,16 +216,22 @@ def ended(outage: Outage, what: str, todo: str) -> Letter:
     words = outage.words
     return Letter(
         subject=_("Webhooks to %(receiver)s are disabled") % words,
-        preview=_(
-            "Nothing is sent until somebody resumes the subscription. Notifications that wait: %(waiting)s."
-        )
-        % words,
-        what=what,
-        meaning=_(
-            "Nothing more is sent to it. What waits, and what happens from now on, is held for it and goes out when "
-            "somebody resumes it."
+        preview=joined(
+            _(
+                "Nothing is sent until somebody resumes the subscription. Notifications that wait: %(waiting)s."
+            )
+            % words,
+            _("Failed for good: %(failed)s.") % words if outage.lost else "",
         ),
-        todo=todo,
+        what=what,
+        meaning=joined(
+            _(
+                "Nothing more is sent to it. What waits, and what happens from now on, is held for it and goes out "
+                "when somebody resumes it."
+            ),
+            lost_so_far([outage.lost]),
+        ),
+        todo=joined(todo, send_again(outage)),
         action=to_the_reference(_("See how to resume it")),
         details=outage.details((_("Disabled"), outage.moment("at"))),
     )
@@ -179,14 +247,18 @@ def recovered(outage: Outage) -> Letter:
             "since %(since)s."
         )
         % words,
-        meaning=_("What waits goes out now, by itself."),
-        todo=_(
-            "See whether deliveries have used up their attempts meanwhile: GET /v1/deliveries?subscription_id=%(id)s"
-            "&status=failed. They are sent again by POST %(path)s/replays."
-        )
-        % words,
-        action=to_the_reference(_("See how to send again what failed")),
+        meaning=joined(lost_meanwhile([outage.lost]), goes_out_now([outage.lost])),
+        todo=send_again(outage) or _("Nothing more."),
+        action=to_the_reference(_("See how to send again what failed")) if outage.lost else None,
         details=outage.details((_("Succeeded"), outage.moment("at"))),
+    )
+
+
+def goes_out_now(lost: Collection[int]) -> str:
+    return (
+        _("What waits goes out now, by itself.")
+        if any(lost)
+        else _("Nothing is lost: what waits goes out now, by itself.")
     )
 
 
@@ -195,13 +267,11 @@ def latest(outage: Outage) -> str:
 
 
 def look_at_it(outage: Outage) -> str:
-    return (
-        _(
-            "Find out why the receiver refuses: GET /v1/deliveries?subscription_id=%(id)s shows what was sent and what "
-            "came back. If nobody needs the subscription any more, delete it."
-        )
-        % outage.words
+    look = _(
+        "Find out why no attempt succeeds: GET /v1/deliveries?subscription_id=%(id)s shows what was sent and what came "
+        "back. If nobody needs the subscription any more, delete it."
     )
+    return joined(look % outage.words, send_again(outage))
 
 
 def to_the_receivers_people(outage: Outage, subject: str, what: str) -> Action:

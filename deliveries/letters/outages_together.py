@@ -13,11 +13,20 @@ from deliveries.letters import Action, Letter, Section
 from deliveries.letters.facts import Fact
 from deliveries.letters.handling import to_the_page
 from deliveries.letters.numbers import number
-from deliveries.letters.outages import MOST_COUNTED, Outage, to_the_reference
+from deliveries.letters.outages import (
+    Outage,
+    counted,
+    goes_out_now,
+    joined,
+    lost_meanwhile,
+    lost_so_far,
+    replay_since,
+    to_the_reference,
+    what_waits,
+)
 from deliveries.letters.reader import Reader
 from deliveries.letters.reading import SCHEME, clean, isolated, name
 
-MOST_LISTED = 20
 MOST_PREVIEWED = 3
 LONGEST_PLACE = 100
 
@@ -38,27 +47,31 @@ class Outages:
             "application": self.application,
             "since": self.earliest("since"),
             "disable_at": self.earliest("disable_at"),
-            "more": number(len(self.all) - MOST_LISTED),
         }
 
     def earliest(self, of: str) -> str:
         return self.reader.moment(min(datetime.fromisoformat(one.facts[of]) for one in self.all))
 
     @property
-    def waiting(self) -> str:
-        """Each is counted to a bound."""
-        counts = [int(one.facts["unfinished"]) for one in self.all]
-        total = sum(min(count, MOST_COUNTED) for count in counts)
-        return (
-            _("more than %(most)s") % {"most": number(total)} if max(counts) > MOST_COUNTED else number(total)
+    def lost(self) -> list[int]:
+        return [one.lost for one in self.all]
+
+    @property
+    def send_again(self) -> str:
+        if not any(self.lost):
+            return ""
+        since = min(one.facts["failed_from"] for one in self.all if one.lost)
+        told = _(
+            "What failed for good is sent again by a replay of each, once its receiver works: POST "
+            "/v1/subscriptions/{id}/replays with %(wish)s."
         )
+        return told % {"wish": replay_since(since)}
 
     def section(self, title: str, line: Callable[[Outage], str]) -> Section:
         return Section(
             title=title,
-            lines=[line(one) for one in self.all[:MOST_LISTED]],
-            more=_("and %(more)s more") % self.words if len(self.all) > MOST_LISTED else "",
-            links=[on_it(page) for page in self.pages[:MOST_LISTED]],
+            lines=[line(one) for one in self.all],
+            links=[on_it(page) for page in self.pages],
         )
 
     @property
@@ -70,7 +83,8 @@ class Outages:
     def details(self) -> list[Fact]:
         return [
             Fact(_("Subscriptions"), number(len(self.all))),
-            Fact(_("Notifications that wait"), self.waiting),
+            Fact(_("Notifications that wait"), counted([one.facts["unfinished"] for one in self.all])),
+            Fact(_("Notifications that failed for good"), counted(self.lost)),
         ]
 
 
@@ -97,11 +111,13 @@ def failing(outages: Outages) -> Letter:
         preview=outages.preview,
         what=what % outages.words,
         sections=[outages.section(_("Failing"), since_when)],
-        meaning=_(
-            "Nothing is lost: what could not be delivered waits and is tried again. A subscription of which no attempt "
-            "succeeds for five days is disabled; you are warned the day before."
+        meaning=joined(
+            what_waits(outages.lost),
+            _(
+                "A subscription of which no attempt succeeds for five days is disabled; you are warned the day before."
+            ),
         ),
-        todo=look_at_them(),
+        todo=joined(look_at_them(), outages.send_again),
         action=to_what_was_sent(),
         details=outages.details,
     )
@@ -118,11 +134,14 @@ def disabling(outages: Outages) -> Letter:
         preview=outages.preview,
         what=what % outages.words,
         sections=[outages.section(_("To be disabled"), when_to_be_disabled)],
-        meaning=_(
-            "One attempt that succeeds before then is enough to prevent it. A disabled subscription is sent nothing "
-            "more; what happens is held for it until somebody resumes it."
+        meaning=joined(
+            _(
+                "One attempt that succeeds before then is enough to prevent it. A disabled subscription is sent "
+                "nothing more; what happens is held for it until somebody resumes it."
+            ),
+            lost_so_far(outages.lost),
         ),
-        todo=look_at_them(),
+        todo=joined(look_at_them(), outages.send_again),
         action=to_what_was_sent(),
         details=outages.details,
     )
@@ -150,13 +169,19 @@ def ended(outages: Outages, what: str, line: Callable[[Outage], str]) -> Letter:
         preview=outages.preview,
         what=what,
         sections=[outages.section(_("Disabled"), line)],
-        meaning=_(
-            "Nothing more is sent to them. What waits, and what happens from now on, is held for each and goes out "
-            "when somebody resumes it."
+        meaning=joined(
+            _(
+                "Nothing more is sent to them. What waits, and what happens from now on, is held for each and goes "
+                "out when somebody resumes it."
+            ),
+            lost_so_far(outages.lost),
         ),
-        todo=_(
-            "Say first which of them you are on: the others who were told of it see who is. Mend the receivers; then "
-            "resume the subscriptions: POST /v1/subscriptions/{id}/resume."
+        todo=joined(
+            _(
+                "Say first which of them you are on: the others who were told of it see who is. Fix the receivers; "
+                "then resume the subscriptions: POST /v1/subscriptions/{id}/resume."
+            ),
+            outages.send_again,
         ),
         action=to_the_reference(_("See how to resume them")),
         details=outages.details,
@@ -172,37 +197,39 @@ def recovered(outages: Outages) -> Letter:
         preview=outages.preview,
         what=what % outages.words,
         sections=[outages.section(_("Getting through again"), when_recovered)],
-        meaning=_("What waits goes out now, by itself."),
-        todo=_(
-            "See whether deliveries have used up their attempts meanwhile: GET /v1/deliveries?status=failed. They are "
-            "sent again by POST /v1/subscriptions/{id}/replays."
-        ),
-        action=to_the_reference(_("See how to send again what failed")),
+        meaning=joined(lost_meanwhile(outages.lost), goes_out_now(outages.lost)),
+        todo=outages.send_again or _("Nothing more."),
+        action=to_the_reference(_("See how to send again what failed")) if any(outages.lost) else None,
         details=outages.details,
     )
 
 
 def since_when(one: Outage) -> str:
     said = _("%(place)s: since %(since)s.") % {"place": place(one), "since": one.moment("since")}
-    return f"{said} {one.last_answer}".strip()
+    return joined(said, lost_of(one), one.last_answer)
 
 
 def when_to_be_disabled(one: Outage) -> str:
     said = _("%(place)s: on %(at)s.") % {"place": place(one), "at": one.moment("disable_at")}
-    return f"{said} {one.last_answer}".strip()
+    return joined(said, lost_of(one), one.last_answer)
 
 
 def when_disabled(one: Outage) -> str:
-    return _("%(place)s: on %(at)s.") % {"place": place(one), "at": one.moment("at")}
+    said = _("%(place)s: on %(at)s.") % {"place": place(one), "at": one.moment("at")}
+    return joined(said, lost_of(one))
 
 
 def when_disabled_and_why(one: Outage) -> str:
-    return f"{when_disabled(one)} {one.last_answer}".strip()
+    return joined(when_disabled(one), one.last_answer)
 
 
 def when_recovered(one: Outage) -> str:
     words = {"place": place(one), "at": one.moment("at"), "since": one.moment("since")}
-    return _("%(place)s: since %(at)s. It had failed since %(since)s.") % words
+    return joined(_("%(place)s: since %(at)s. It had failed since %(since)s.") % words, lost_of(one))
+
+
+def lost_of(one: Outage) -> str:
+    return _("Failed for good: %(failed)s.") % one.words if one.lost else ""
 
 
 def look_at_them() -> str:

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 LONGEST_TEXT = 160
@@ -12,7 +13,13 @@ SEPARATOR = " · "
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:/{2,}", re.IGNORECASE)
 LINKED = re.compile(rf"(?:{SCHEME.pattern}|\bwww\.)+", re.IGNORECASE)  # whatever comes after it
 ADDRESS = re.compile(r"[<(\"']*[\w.+-]+@[\w.-]+[>)\"',.;:!?]*")
-DOT_IN_A_HOST = re.compile(r"(?<=\w)[.\u3002\uff0e\uff61](?=[^\W\d_])")
+DOT_AND_LABEL = re.compile(r"(?<=\w)[.\u3002\uff0e\uff61](?=([^\W\d_]+)(?!\w))")
+# All that IANA knew of in October 2026, what RFC 2606 reserves, and how those of other scripts begin in ASCII.
+TOP_LEVEL_DOMAINS = frozenset(
+    (Path(__file__).parent / "top_level_domains.txt").read_text("utf-8").split()
+) | {
+    *("example", "invalid", "localhost", "test", "xn"),
+}
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
 
 # Controls, marks that turn the reading direction around (RTL letters need none), and blanks that are no spaces.
@@ -56,16 +63,29 @@ def isolated(text: str) -> str:
 def said(value: object, longest: int = LONGEST_TEXT) -> str:
     """What somebody else chose, as clean text of which no mail program makes a link; people read it as it was.
 
-    Where a host's dots are followed by a space of no width, it is none. Addresses of emails stay.
+    Where the dot before a top-level domain is followed by a space of no width, it is none. What only looks like a host,
+    as types of events do, can be copied as it is; so can addresses of emails.
     """
     text = LINKED.sub("", clean(value, longest)).strip()
-    if not DOT_IN_A_HOST.search(text):
+    if not DOT_AND_LABEL.search(text):
         return text
     return " ".join(word if ADDRESS.fullmatch(word) else unlinked(word) for word in text.split(" "))
 
 
 def unlinked(word: str) -> str:
-    return DOT_IN_A_HOST.sub(rf"\g<0>{ZERO_WIDTH_SPACE}", word)
+    return DOT_AND_LABEL.sub(
+        lambda dot: f"{dot[0]}{ZERO_WIDTH_SPACE}" if may_end_a_host(dot[1]) else dot[0], word
+    )
+
+
+def may_end_a_host(label: str) -> bool:
+    """Of other scripts nearly all; their letters are not all letters to a pattern."""
+    return not label[0].isascii() or label.lower() in TOP_LEVEL_DOMAINS
+
+
+def searchable(subject: str) -> str:
+    """As a mailbox is searched for it: mail programs make no links in subjects."""
+    return subject.replace(ZERO_WIDTH_SPACE, "")
 
 
 def name(value: object) -> str:

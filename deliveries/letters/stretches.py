@@ -54,11 +54,15 @@ class MeterData:
 
 @dataclass(frozen=True)
 class NewData:
-    """All of it; not all meters are listed."""
+    """All of it; not all meters are listed. `longest` is how long a time of one meter arrived without holes."""
 
     meters: Sequence[MeterData]
     count: int
     days: str
+    first: datetime | None
+    last: datetime | None
+    longest: timedelta
+    has_holes: bool
 
     @property
     def more(self) -> int:
@@ -88,7 +92,9 @@ def by_meter(payload: Any, reader: Reader, most: int = MOST_METERS) -> NewData:
     scale = scale_for(first, last, reader, gaps=any(len(own) > 1 for own in known.values()))
     listed = list(raw)[:most]
     meters = [of_meter(meter, raw[meter], known[meter], scale, reader) for meter in listed]
-    return NewData(meters, len(raw), days(first, last, reader))
+    whole = [unbroken(own) for own in known.values() if own]
+    longest, has_holes = max(whole, default=timedelta(0)), timedelta(0) in whole
+    return NewData(meters, len(raw), days(first, last, reader), first, last, longest, has_holes)
 
 
 def moments_of(raw: Sequence[dict[str, Any]]) -> Iterator[Stretch]:
@@ -108,6 +114,13 @@ def merged(stretches: Iterator[Stretch]) -> list[Stretch]:
         else:
             whole.append((start, end))
     return whole
+
+
+def unbroken(stretches: Sequence[Stretch]) -> timedelta:
+    """From the first start to the last end; none, if they leave holes that are more than the half hours in between."""
+    whole = stretches[-1][1] - stretches[0][0]
+    filled = sum((end - start for start, end in stretches), timedelta(0))
+    return whole if filled >= FULL * whole else timedelta(0)
 
 
 def bounds(stretches: Sequence[Stretch]) -> tuple[datetime | None, datetime | None]:

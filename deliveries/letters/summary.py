@@ -12,7 +12,7 @@ from django.utils.translation import ngettext
 from deliveries.letters import Letter, Section
 from deliveries.letters.charts import Bar, Chart, cells
 from deliveries.letters.numbers import milliseconds, number
-from deliveries.letters.outages import to_the_reference
+from deliveries.letters.outages import replay_since, to_the_reference
 from deliveries.letters.reader import Reader
 from deliveries.letters.reading import clean, isolated, name
 
@@ -70,10 +70,10 @@ def summary(week: Week) -> Letter:
             "%(failed)s failed for good, and %(waiting)s still wait."
         )
         % words,
-        sections=[Section(_("Get nothing"), failing, more_failing(week))] if failing else [],
+        sections=[Section(_("Receivers that get nothing"), failing, more_failing(week))] if failing else [],
         charts=[chart for chart in (days_chart(week), slowest_chart(week)) if chart.bars],
         meaning=capped(week),
-        todo=see_what_failed() if needs_care else _("Nothing: every receiver gets what it should."),
+        todo=see_what_failed(week) if needs_care else _("Nothing: every receiver gets what it should."),
         action=to_the_reference(_("See how to send again what failed")) if needs_care else None,
         small=_(
             "Days are those of UTC; a notification counts on the day on which it was to be sent. How long receivers "
@@ -197,8 +197,9 @@ def capped(week: Week) -> str:
     return told % {"most": most} if week.is_capped else ""
 
 
-def see_what_failed() -> str:
-    return _(
-        "See what has failed, and why: GET /v1/deliveries?status=failed. It is sent again by POST "
-        "/v1/subscriptions/ID/replays."
+def see_what_failed(week: Week) -> str:
+    told = _(
+        "See what has failed, and why: GET /v1/deliveries?status=failed. What failed for good is sent again by a "
+        "replay, once its receiver works: POST /v1/subscriptions/{id}/replays with %(wish)s."
     )
+    return told % {"wish": replay_since(week.facts["start"])}

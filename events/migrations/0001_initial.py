@@ -40,6 +40,15 @@ class Migration(migrations.Migration):
                     models.PositiveIntegerField(default=0, help_text="Those that publishing it made."),
                 ),
                 (
+                    "names_customer",
+                    models.CharField(
+                        editable=False,
+                        help_text="The id of the customer whose name the payload tells.",
+                        max_length=100,
+                        null=True,
+                    ),
+                ),
+                (
                     "application",
                     models.ForeignKey(
                         db_index=False,
@@ -80,6 +89,14 @@ class Migration(migrations.Migration):
             index=models.Index(fields=["application", "occurred_at"], name="event_by_occurred_at"),
         ),
         migrations.AddIndex(
+            model_name="event",
+            index=models.Index(
+                fields=["application", "names_customer", "-id"],
+                name="event_by_names_customer",
+                condition=models.Q(("names_customer__isnull", False)),
+            ),
+        ),
+        migrations.AddIndex(
             model_name="idempotencykey",
             index=models.Index(fields=["created_at"], name="idempotency_key_by_created_at"),
         ),
@@ -113,7 +130,9 @@ class Migration(migrations.Migration):
                     USING ERRCODE = 'restrict_violation';
             END $$;
             CREATE TRIGGER event_is_immutable BEFORE UPDATE OR DELETE ON events_event
-                FOR EACH ROW EXECUTE FUNCTION openvolt_refuse_change('{"payload": "null"}');
+                FOR EACH ROW EXECUTE FUNCTION openvolt_refuse_change(
+                    '{"payload": "null", "names_customer": null}'
+                );
             """,
             "DROP TRIGGER event_is_immutable ON events_event; DROP FUNCTION openvolt_refuse_change()",
         ),

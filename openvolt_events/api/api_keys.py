@@ -141,7 +141,8 @@ class RotateApiKey(StrictView):
         summary="Replace a key by a new one",
         description="The old key lives on for `overlap_seconds`, beside the limit of "
         f"{settings.MAX_API_KEYS} keys: up to {settings.MAX_ROTATING_API_KEYS} are valid meanwhile, and a rotation "
-        "beyond that, with an overlap, answers 409. Publishes `api_keys.rotated`.",
+        "beyond that, with an overlap, answers 409. So does one of a key that was replaced before: rotate the new one. "
+        "Publishes `api_keys.rotated`.",
         request=KeyOverlap,
         responses={200: NewApiKeyAnswer},
     )

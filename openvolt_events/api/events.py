@@ -35,10 +35,11 @@ from deliveries.publishing import (
     ItemsRefused,
     Published,
     UnknownEventType,
+    checked,
     publish_many,
 )
 from events.event_types import EVENT_TYPES
-from events.idempotency import KEPT_FOR
+from events.idempotency import KEPT_FOR, LONGEST_KEY
 from events.models import Event
 from events.payloads import PayloadRefused
 from events.verbatim import Verbatim
@@ -56,19 +57,18 @@ from openvolt_events.api.fields import (
     BeforeFilter,
     BoundedList,
     EventTypeName,
+    OneLine,
     StoredJSON,
     StrictSerializer,
-    Text,
     Timestamp,
 )
 from openvolt_events.api.ids import Id
 from openvolt_events.api.json import BatchJSONParser
 from openvolt_events.api.pagination import NewestFirst
-from openvolt_events.api.problems import InvalidInput, KeysConflict, NoSuchId, error_at
+from openvolt_events.api.problems import InvalidInput, KeysConflict, NoSuchId, error_at, errors_of
 from openvolt_events.api.views import Conditional, OfApplication, StrictList, StrictView, checked_input
 from subscriptions.models import Channel, Subscription
 
-LONGEST_KEY = 255
 MOST_DELIVERIES = 200  # in an event's own answer; /v1/deliveries?event_id= has all
 MOST_PAGE_BYTES = 8 * 1024 * 1024  # of payloads
 IDEMPOTENCY_KEY = OpenApiParameter(
@@ -141,7 +141,7 @@ class EventToPreview(NewEvent):
 
 
 class NewEventOfBatch(NewEvent):
-    idempotency_key = Text(max_length=LONGEST_KEY, required=False)
+    idempotency_key = OneLine(max_length=LONGEST_KEY, required=False)
 
 
 class Batch(StrictSerializer):
@@ -188,7 +188,7 @@ class SubscriptionOfPreview(Reason):
     recipients = RecipientPreviewed(many=True, allow_null=True, help_text="Of emails; null for a webhook.")
 
 
-@extend_schema_field({"oneOf": [{"$ref": "#/components/schemas/Notification"}, {"type": "null"}]})
+@extend_schema_field({"$ref": "#/components/schemas/Notification"})
 class NotificationPreviewed(serializers.Field):
     def to_representation(self, value: Notification) -> Any:
         return Verbatim(value.body().decode())
@@ -296,8 +296,8 @@ class Events(OfApplication, StrictList):
         responses={201: PublishedEvent, 200: PublishedEvent},
     )
     def post(self, request: Request) -> Response:
-        item = checked_input(NewEvent, request)
-        [published] = publish_items([{**item, "idempotency_key": idempotency_key(request)}], [""])
+        item = read_event(NewEvent, request)
+        [published] = publish_items({"": {**item, "idempotency_key": idempotency_key(request)}})
         return publish_response(PublishedEvent(published.event).data, published.replayed)
 
 
@@ -315,9 +315,8 @@ class EventBatch(StrictView):
         responses={201: PublishedBatch, 200: PublishedBatch},
     )
     def post(self, request: Request) -> Response:
-        items = checked_input(Batch, request)["events"]
-        places = [f"/events/{index}" for index in range(len(items))]
-        published = publish_items(items, places, idempotency_key(request))
+        items = read_batch(request)
+        published = publish_items(items, idempotency_key(request))
         data = PublishedEvent([one.event for one in published], many=True).data
         return publish_response({"data": data}, all(one.replayed for one in published))
 
@@ -332,17 +331,20 @@ class PreviewOfEvent(StrictView):
         description="The body of a publish, refused as a publish would refuse it: answers which of the application's "
         "subscriptions would be told, which not and why, and the notification. Nothing is stored, nobody is told. A "
         "key of the platform names the application; an application's own needs the scope `read`, and may leave "
-        "`application_id` out.",
+        "`application_id` out; another application's answers 404.",
         request=EventToPreview,
         responses={200: EventPreviewed},
     )
     def post(self, request: Request) -> Response:
         own = key_of(request).application
-        item = dict(checked_input(EventToPreview if own else NewEvent, request))
+        item: Mapping[str, Any]
         if own:
-            item.setdefault("application_id", own.id)
-        applications = {own.id: own} if own else Application.objects.in_bulk([item["application_id"]])
-        refuse_unknown_applications([item], applications, [""])
+            applications = {own.id: own}
+            item = {"application_id": own.id, **read_event(EventToPreview, request, applications)}
+            refuse_foreign(item["application_id"], own)
+        else:
+            item = read_event(NewEvent, request)
+            applications = known_applications({"": item})
         try:
             found = preview(change_of(item, applications), timezone.now())
         except (UnknownEventType, PayloadRefused) as reason:
@@ -403,17 +405,98 @@ def check_subscriptions(application: Application, ids: Sequence[UUID]) -> None:
         raise NoSuchId(errors)
 
 
-def publish_items(
-    items: Sequence[Mapping[str, Any]], places: Sequence[str], key_of_all: str | None = None
-) -> list[Published]:
-    """Publish all or none. `places` are the JSON pointers of the items in the body."""
-    applications = applications_of({item["application_id"] for item in items})
-    refuse_unknown_applications(items, applications, places)
-    changes = [change_of(item, applications) for item in items]
+def read_event(
+    serializer: type[NewEvent], request: Request, known: Mapping[UUID, Application] | None = None
+) -> Mapping[str, Any]:
+    """The event of the body. Raises InvalidInput with all that is wrong with it; `known` are the applications that
+    this key may name, by default every one.
+    """
+    reader = serializer(data=request.data)
+    if not reader.is_valid():
+        raise InvalidInput(list(faults_of_items({"": request.data}, {"": reader.errors}, known)))
+    event: Mapping[str, Any] = reader.validated_data
+    return event
+
+
+def read_batch(request: Request) -> Mapping[str, Mapping[str, Any]]:
+    """The events of the body by their places in it. Raises InvalidInput with all that is wrong with any of them."""
+    reader = Batch(data=request.data)
+    if reader.is_valid():
+        return by_place(reader.validated_data["events"])
+    of_batch = dict(reader.errors)
+    of_items = of_batch.pop("events", {})
+    if not isinstance(request.data, Mapping) or not isinstance(of_items, Mapping):  # no list of events
+        raise InvalidInput(list(errors_of(reader.errors)))
+    wrong = {place_of(index): found for index, found in of_items.items()}
+    raise InvalidInput([*errors_of(of_batch), *faults_of_items(by_place(request.data["events"]), wrong)])
+
+
+def by_place(items: Sequence[Any]) -> dict[str, Any]:
+    return {place_of(index): item for index, item in enumerate(items)}
+
+
+def place_of(index: int) -> str:
+    """The JSON pointer of an item of a batch."""
+    return f"/events/{index}"
+
+
+def faults_of_items(
+    items: Mapping[str, Any],
+    wrong: Mapping[str, Mapping[str, Any]],
+    known: Mapping[UUID, Application] | None = None,
+) -> Iterator[dict[str, str]]:
+    """What the serializer has found, and what else a publish would: so that nobody has to send it twice to see all."""
+    named = [
+        id_of(item) for place, item in items.items() if is_there("application_id", item, wrong.get(place, {}))
+    ]
+    applications = applications_of(set(named)) if known is None else known
+    for place, item in items.items():
+        found = wrong.get(place, {})
+        yield from errors_of(found, place)
+        if is_there("application_id", item, found) and id_of(item) not in applications:
+            yield no_application(place, id_of(item))
+        if is_there("type", item, found) and is_there("payload", item, found):
+            try:
+                checked(item["type"], item["payload"])
+            except (UnknownEventType, PayloadRefused) as reason:
+                yield from faults(place, reason)
+
+
+def is_there(name: str, item: Any, wrong: Mapping[str, Any]) -> bool:
+    """Whether the item has the field, and the serializer has nothing against it."""
+    return isinstance(item, Mapping) and name in item and name not in wrong
+
+
+def id_of(item: Mapping[str, Any]) -> UUID:
+    return UUID(str(item["application_id"]))
+
+
+def no_application(place: str, id: UUID) -> dict[str, str]:
+    return error_at(f"{place}/application_id", f"There is no application {id}.", "not_found")
+
+
+def refuse_foreign(id: UUID, own: Application) -> None:
+    if id != own.id:
+        raise NoSuchId([no_application("", id)])
+
+
+def publish_items(items: Mapping[str, Mapping[str, Any]], key_of_all: str | None = None) -> list[Published]:
+    """Publish all or none, each named by its place in the body: a JSON pointer."""
+    applications = known_applications(items)
+    changes = [change_of(item, applications) for item in items.values()]
     try:
         return publish_many(changes, timezone.now(), key_of_all)
     except ItemsRefused as refused:
+        places = list(items)
         raise problem_of({places[index]: reason for index, reason in refused.reasons.items()}) from None
+
+
+def known_applications(items: Mapping[str, Mapping[str, Any]]) -> dict[UUID, Application]:
+    """The items' own. Raises InvalidInput when there is none of one of them."""
+    applications = applications_of({item["application_id"] for item in items.values()})
+    if any(item["application_id"] not in applications for item in items.values()):
+        raise InvalidInput(list(faults_of_items(items, {}, applications)))
+    return applications
 
 
 def applications_of(ids: Collection[UUID]) -> dict[UUID, Application]:
@@ -431,18 +514,6 @@ def change_of(item: Mapping[str, Any], applications: Mapping[UUID, Application])
         occurred_at=item.get("occurred_at"),
         idempotency_key=item.get("idempotency_key"),
     )
-
-
-def refuse_unknown_applications(
-    items: Sequence[Mapping[str, Any]], known: Mapping[UUID, Application], places: Sequence[str]
-) -> None:
-    errors = [
-        error_at(f"{place}/application_id", f"There is no application {item['application_id']}.", "not_found")
-        for item, place in zip(items, places, strict=True)
-        if item["application_id"] not in known
-    ]
-    if errors:
-        raise InvalidInput(errors)
 
 
 def problem_of(reasons: Mapping[str, Exception]) -> Exception:

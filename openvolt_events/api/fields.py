@@ -12,6 +12,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
+from accounts import names
 from accounts.email_addresses import EmailRefused, check_email_address
 from deliveries.channels import event_timestamp
 from events.event_types import EVENT_TYPES
@@ -53,7 +54,7 @@ class Text(serializers.CharField):
     """A JSON string, kept as it came; a number is none."""
 
     refused = r"\u0000"  # as a pattern has it between brackets
-    default_error_messages = {"control": "The text has the control character {character}; leave it out."}
+    default_error_messages = {"control": names.REFUSED}
 
     def __init__(self, **options: Any) -> None:
         super().__init__(trim_whitespace=False, **options)
@@ -69,7 +70,7 @@ class Text(serializers.CharField):
         if not self.allow_blank and BLANK.fullmatch(data):
             self.fail("blank")
         if found := re.search(f"[{self.refused}]", data):
-            self.fail("control", character=f"U+{ord(found[0]):04X}")
+            self.fail("control", character=names.written(found[0]))
         value: str = super().to_internal_value(data)
         return value
 
@@ -77,7 +78,7 @@ class Text(serializers.CharField):
 class OneLine(Text):
     """A name: it neither ends a line nor moves the cursor of who reads it in a terminal."""
 
-    refused = r"\u0000-\u001f\u007f-\u009f"
+    refused = names.CONTROL
 
 
 class SeveralLines(Text):

@@ -216,7 +216,7 @@ def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[tup
     if operation.get("security"):
         yield "401", NO_KEY
         yield "403", WRONG_KEY
-    if "{" in path:
+    if "{" in path or operation["operationId"] == "preview_event":
         yield "404", NOT_FOUND
     if method in ("post", "patch") or operation["operationId"] == "get_secret":
         yield "409", CONFLICT

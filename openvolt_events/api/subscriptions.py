@@ -419,7 +419,8 @@ class SubscriptionChanges(StrictSerializer):
             check_headers(kept)
         except HeaderRefused as refused:
             fault = serializers.ErrorDetail(str(refused), "header")
-            raise serializers.ValidationError({refused.name: [fault]} if refused.name else [fault]) from None
+            places = [fault] if refused.name is None else {refused.name: [fault]}
+            raise serializers.ValidationError(places) from None
         return kept
 
     def kept(self, name: str) -> str:
@@ -438,8 +439,17 @@ class SubscriptionChanges(StrictSerializer):
             )
         return waits
 
+    def to_internal_value(self, data: Any) -> Any:
+        of_channel = self.faults_of_channel(data) if isinstance(data, Mapping) else {}
+        try:
+            values = super().to_internal_value(data)
+        except serializers.ValidationError as error:
+            raise serializers.ValidationError({**error.detail, **of_channel}) from None  # type: ignore[dict-item]
+        if of_channel:
+            raise serializers.ValidationError(of_channel)
+        return values
+
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
-        self.check_channel(Channel(self.instance.channel if self.instance else values["channel"]), values)
         return values | self.order(values)
 
     def order(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -463,13 +473,16 @@ class SubscriptionChanges(StrictSerializer):
         )
         return {"ordered": [serializers.ErrorDetail(detail, "unordered")]}
 
-    def check_channel(self, channel: Channel, values: Mapping[str, Any]) -> None:
+    def channel_of(self, sent: Mapping[str, Any]) -> Channel | None:
+        return Channel(self.instance.channel) if self.instance else None
+
+    def faults_of_channel(self, sent: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of another channel, and what a new one lacks: named beside all other faults."""
+        if (channel := self.channel_of(sent)) is None:
+            return {}
         others = set().union(*OF_CHANNEL.values()) - OF_CHANNEL[channel]
         detail = f"A subscription by {channel} has none; leave it out."
-        if wrong := {
-            name: [serializers.ErrorDetail(detail, "channel")] for name in sorted(others & set(values))
-        }:
-            raise serializers.ValidationError(wrong)
+        return {name: [serializers.ErrorDetail(detail, "channel")] for name in sorted(others & set(sent))}
 
 
 def at_their_places(faults: Iterable[PayloadError]) -> dict[str, Any]:
@@ -494,11 +507,17 @@ class NewSubscription(SubscriptionChanges):
         fields["event_types"].required = True
         return fields
 
-    def check_channel(self, channel: Channel, values: Mapping[str, Any]) -> None:
-        super().check_channel(channel, values)
-        if NEEDED[channel] not in values:
-            fault = serializers.ErrorDetail(f"A subscription by {channel} needs it.", "required")
-            raise serializers.ValidationError({NEEDED[channel]: [fault]})
+    def channel_of(self, sent: Mapping[str, Any]) -> Channel | None:
+        """None where it is not said; the field itself complains."""
+        channel = sent.get("channel")
+        return Channel(channel) if channel in Channel.values else None
+
+    def faults_of_channel(self, sent: Mapping[str, Any]) -> dict[str, Any]:
+        found, channel = super().faults_of_channel(sent), self.channel_of(sent)
+        if channel and NEEDED[channel] not in sent:
+            detail = f"A subscription by {channel} needs it."
+            found[NEEDED[channel]] = [serializers.ErrorDetail(detail, "required")]
+        return found
 
 
 class OfOneChannel(NewSubscription):
@@ -700,6 +719,7 @@ class PauseSubscription(StrictView):
     @extend_schema(
         operation_id="pause_subscription",
         summary="Hold every delivery until resume",
+        description="One that is `disabled` is held already, and stays so.",
         request=None,
         responses={200: SubscriptionAnswer},
     )

@@ -1,14 +1,11 @@
 """What all calls have in common: nothing that was sent is passed over in silence."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.http import parse_etags
@@ -27,6 +24,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
+from accounts.query_limits import query_limit
 from events.pointers import escaped
 from openvolt_events.api.authentication import application_of
 from openvolt_events.api.fields import Nothing
@@ -133,15 +131,6 @@ def fault(name: str, values: Sequence[str], known: set[str]) -> tuple[str, str] 
     return None
 
 
-@contextmanager
-def reading() -> Iterator[None]:
-    """A transaction of its own, each of whose queries may take READ_TIMEOUT; then it raises OperationalError."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        milliseconds = settings.READ_TIMEOUT / timedelta(milliseconds=1)
-        cursor.execute("SELECT set_config('statement_timeout', %s, TRUE)", [f"{milliseconds:.0f}"])
-        yield
-
-
 class StrictList(generics.ListAPIView, StrictView):
     """A list with filters (`filterset_class`), newest first."""
 
@@ -157,7 +146,7 @@ class StrictList(generics.ListAPIView, StrictView):
         return (*self.pagination_class.query_parameters, *filters)
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        with reading():
+        with query_limit(settings.READ_TIMEOUT):
             return super().list(request, *args, **kwargs)
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:

@@ -5,7 +5,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.models import ApiKey, digest
+from accounts.models import ApiKey, Application, digest
 from tests.support import factories
 
 pytestmark = pytest.mark.django_db
@@ -81,6 +81,18 @@ def test_an_application_gets_no_more_keys_than_the_limit(admin_client: Client, s
 
     assert "It has 1 valid keys. Revoke one first." in answer.content.decode()
     assert ApiKey.objects.count() == 1
+
+
+@pytest.mark.parametrize("name", ["Green\x1b[2JHomes", "Green\u0085Homes", "Green\x07"])
+def test_names_have_no_control_characters_as_in_the_api(admin_client: Client, name: str) -> None:
+    answers = [
+        admin_client.post("/admin/accounts/application/add/", {"name": name}),
+        admin_client.post(ADD, {**NEW_KEY, "kind": "platform", "scopes": [], "name": name}),
+    ]
+
+    assert all("control character" in answer.content.decode() for answer in answers)
+    assert not Application.objects.exists()
+    assert not ApiKey.objects.exists()
 
 
 def test_revoking_asks_first_and_then_refuses_the_key(admin_client: Client) -> None:

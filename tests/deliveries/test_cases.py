@@ -49,7 +49,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 SECOND = timedelta(seconds=1)
 NEVER = datetime.max.replace(tzinfo=UTC)
 REVOKED = "hosted_consent.revoked"
-WHAT = "Consent revoked: Flat 2 electricity"
+WHAT = "Consent revoked by customer 65a0…b94e01: Flat 2 electricity"
 
 
 def suppressed(one: Recipient, now: datetime) -> None:
@@ -196,7 +196,9 @@ def test_the_others_get_a_note_if_they_wish_and_whoever_took_it_does_not(case, c
     take(case, person(case, ANN), clock())
 
     mailbox = sent(clock)
-    assert subjects(mailbox) == {BOB: f"{ANN} is on it: Consent revoked: Flat 2 electricity"}
+    assert subjects(mailbox) == {
+        BOB: f"{ANN} is on it: Consent revoked by customer 65a0…b94e01: Flat 2 electricity"
+    }
     text = text_of(mailbox.message())
     assert f"{ANN} has been on it since " in text
     assert "withdrew the consent" in text
@@ -495,7 +497,7 @@ def test_what_nobody_takes_is_told_once_more_after_a_working_day(case, clock):
     clock.forward(GATHER_FOR)
     mailbox = sent(clock)
     assert subjects(mailbox) == dict.fromkeys(
-        (ANN, BOB, EVE), "Nobody is on it yet: Consent revoked: Flat 2 electricity"
+        (ANN, BOB, EVE), "Nobody is on it yet: Consent revoked by customer 65a0…b94e01: Flat 2 electricity"
     )
     assert "I'm on it: open this page" in text_of(mailbox.messages()[0])
     clock.forward(10 * DAY)
@@ -569,7 +571,9 @@ def test_a_reminder_that_comes_too_late_is_not_sent(case, clock):
     clock.forward(GATHER_FOR)
     take(case, person(case, ANN), clock())
 
-    assert set(subjects(sent(clock)).values()) == {f"{ANN} is on it: Consent revoked: Flat 2 electricity"}
+    assert set(subjects(sent(clock)).values()) == {
+        f"{ANN} is on it: Consent revoked by customer 65a0…b94e01: Flat 2 electricity"
+    }
 
 
 @pytest.mark.django_db(transaction=True)

@@ -176,8 +176,8 @@ def test_the_report_has_the_headers_and_the_answer_but_not_the_link_that_unsubsc
     [
         ("api_keys.rotated", "API key replaced: CI deploys"),
         ("customer.created", "Customer added: Hawthorn Bakery Ltd"),
-        ("hosted_consent.approved", "Consent approved: Flat 2 electricity"),
-        ("hosted_consent.revoked", "Consent revoked: Flat 2 electricity"),
+        ("hosted_consent.approved", "Consent approved by customer 65a0…b94e01: Flat 2 electricity"),
+        ("hosted_consent.revoked", "Consent revoked by customer 65a0…b94e01: Flat 2 electricity"),
         ("meter.created", "Meter added: Bakery, main supply"),
         ("meter_data.received", "New meter data: 2 meters, 24 Oct 2026"),
         ("user.created", "Person given access: Priya Shah"),

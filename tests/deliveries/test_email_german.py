@@ -29,7 +29,8 @@ ENGLISH = frozenset(
     update used waiting waits week were what when which who why with without worked works write years yes you your
     """.split()  # noqa: SIM905 - a list would take a hundred lines
 )
-APART = re.compile(r"(?:GET|POST) /|[^\s]*[._/@=\d][^\s]*")  # addresses, paths, files, types of events, ids
+# Addresses, paths, files, types of events, ids, bodies of requests.
+APART = re.compile(r'\{"[^}]*\}|(?:GET|POST) /|[^\s]*[._/@=\d][^\s]*')
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 QUOTED = re.compile(r"„[^“]*“")
 WORD = re.compile(r"[A-Za-zÄÖÜäöüß]+")

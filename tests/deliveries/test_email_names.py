@@ -1,16 +1,20 @@
 """Names that others chose: what would become a link, or is not seen, does neither harm nor make them unreadable."""
 
 import json
+import re
+from urllib.parse import unquote
 
 import pytest
 from django.utils.html import urlize
 
 from deliveries.letters import handling
 from deliveries.letters.reading import ZERO_WIDTH_SPACE, name
+from events.event_types import EVENT_TYPES
 from tests.lookbook.emails import CONSENT, LONDON, Sample, Writer
 
 TRICK = "Click https://evil.example.com/now or www.evil.com, http://evil.com"
 READ = "Click evil.example.com/now or evil.com, evil.com"
+MAILTO = re.compile(r'href="mailto:[^"]*"')
 UNSEEN = "Tom\u200b Oka\ufefffor\u2060 \u00ad\u200e\u3164GmbH"
 
 
@@ -32,9 +36,9 @@ def everywhere(text: str) -> list[Sample]:
 
 
 def said(sample: Sample) -> list[str]:
-    """Its subject, its text, its HTML without links of its own: what a mail program looks for links in."""
+    """Its text, its HTML without links of its own: what a mail program looks for links in."""
     text = "\n".join(line for line in sample.wording.text.split("\n") if "http://localhost:8000/" not in line)
-    return [sample.wording.subject, text, sample.wording.html]
+    return [text, MAILTO.sub("", sample.wording.html)]
 
 
 def test_no_name_becomes_a_link_and_each_can_be_read():
@@ -44,6 +48,26 @@ def test_no_name_becomes_a_link_and_each_can_be_read():
             assert "evil.example" not in words, sample.name
             assert "https://evil" not in words.replace(ZERO_WIDTH_SPACE, ""), sample.name
         assert "evil" in sample.wording.text.replace(ZERO_WIDTH_SPACE, ""), sample.name
+        assert "://" not in sample.wording.subject, sample.name
+        assert "www." not in sample.wording.subject, sample.name
+
+
+@pytest.mark.parametrize("chosen", ["Booking.com", "evil.example", "=?utf-8?q?x?="])
+def test_a_subject_is_found_by_what_it_shows_as_mail_programs_make_no_links_in_it(chosen):
+    customer = {"_id": "1", "name": chosen, "email": "tom@mail.example"}
+    sample = Writer(LONDON).told("customer.created", "", customer)
+
+    assert ZERO_WIDTH_SPACE not in sample.wording.subject
+    assert sample.wording.subject.replace("= ?", "=?").endswith(chosen)
+    for link in re.findall(r"mailto:[^\"\s]+subject=([^&\"\s]+)", sample.wording.html):
+        assert ZERO_WIDTH_SPACE not in unquote(link)
+
+
+def test_what_looks_like_code_and_is_no_host_is_copied_as_it_is():
+    for event_type in EVENT_TYPES.values():
+        assert (
+            ZERO_WIDTH_SPACE not in Writer(LONDON).told(event_type.name, "", event_type.example).wording.text
+        )
 
 
 def test_a_mail_program_makes_a_link_of_the_name_as_it_was_and_none_of_ours():
@@ -62,6 +86,11 @@ def test_a_mail_program_makes_a_link_of_the_name_as_it_was_and_none_of_ours():
         "Dr. Smith, Inc.",
         "👩‍👩‍👧‍👦 ❤️",
         "می‌خواهم",
+        "gb.residential.specific",
+        "hosted_consent.revoked",
+        "Smith.Okafor",
+        "v2.beta_build",
+        "notes.latest-draft",
     ],
 )
 def test_other_names_stay_as_they_are(harmless):
@@ -82,12 +111,25 @@ def test_other_names_stay_as_they_are(harmless):
         "evil.co\u200bm",
         "evil\u200b.com",
         "evil.com\u200d/x",
+        "Evil.COM",
+        "(evil.com)",
+        "evil.com-now",
+        "evil.com.specific",
     ],
 )
 def test_tricks_come_to_nothing(trick):
     assert "://" not in name(trick)
     assert "<a" not in urlize(name(trick).replace("。", "."))
-    assert "evil.com" not in name(trick)
+    assert "evil.com" not in name(trick).lower()
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.shop", "evil.co.uk", "evil.рф", "evil.xn--p1ai", "evil.example", "evil.XYZ/x", "ev-il.click:80"],
+)
+def test_each_domain_that_there_is_would_be_a_link_and_is_none(host):
+    assert ZERO_WIDTH_SPACE in name(host)
+    assert name(host).replace(ZERO_WIDTH_SPACE, "") == host
 
 
 def test_a_name_is_defused_once_however_often_it_is_cleaned():

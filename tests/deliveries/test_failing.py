@@ -66,23 +66,21 @@ def user_created(owner) -> None:
 
 
 class Days:
-    """The life of a subscription by half hours: an event every six hours, drains, sweeps, emails."""
+    """The life of a subscription step by step: an event every six hours, drains, sweeps, emails."""
 
-    STEP = 30 * MINUTE
-
-    def __init__(self, owner, clock: Clock) -> None:
-        self.owner, self.clock, self.began = owner, clock, clock()
+    def __init__(self, owner, clock: Clock, step: timedelta) -> None:
+        self.owner, self.clock, self.step, self.began = owner, clock, step, clock()
         self.mailed: list[tuple[timedelta, str]] = []
 
     def live(self, until: timedelta) -> None:
         while self.clock() - self.began < until:
-            if (self.clock() - self.began) % (6 * HOUR) < self.STEP:
+            if (self.clock() - self.began) % (6 * HOUR) < self.step:
                 user_created(self.owner)
             drain("webhook", self.clock)
             sweep()
             sweep()
             self.read_mail()
-            self.clock.forward(self.STEP)
+            self.clock.forward(self.step)
 
     def read_mail(self) -> None:
         before = len(mail.outbox)
@@ -107,7 +105,7 @@ def test_a_receiver_that_is_down_for_five_days_is_told_of_once_each_time_and_dis
 ):
     with Receiver(Answer(503)) as receiver:
         subscription = factories.webhook(owner, receiver.url)
-        days = Days(owner, clock)
+        days = Days(owner, clock, HOUR)
 
         days.live(5 * DAY + 6 * HOUR)
 
@@ -140,7 +138,7 @@ def test_a_receiver_that_is_down_for_five_days_is_told_of_once_each_time_and_dis
 def test_an_outage_that_ends_within_the_hour_is_told_to_nobody(owner, clock):
     with Receiver(*[Answer(500)] * 2, Answer(204)) as receiver:
         factories.webhook(owner, receiver.url)
-        days = Days(owner, clock)
+        days = Days(owner, clock, HOUR / 2)
         days.live(6 * HOUR)
 
     assert days.mailed == []

@@ -94,11 +94,13 @@ def test_who_was_told_by_email_and_who_was_told_instead_share_one_case(owner, cl
     ann, bob = person(case, ANN), person(case, BOB)
 
     assert take(case, bob, clock())
-    assert sent(clock) == {ANN: "bob@example.org is on it: Consent revoked: Flat 2 electricity"}
+    assert sent(clock) == {
+        ANN: "bob@example.org is on it: Consent revoked by customer 65a0…b94e01: Flat 2 electricity"
+    }
     assert hand_over(case, bob, ann, clock())
-    assert sent(clock) == {ANN: "For you: Consent revoked: Flat 2 electricity"}
+    assert sent(clock) == {ANN: "For you: Consent revoked by customer 65a0…b94e01: Flat 2 electricity"}
     assert finish(case, ann, "Done.", clock())
-    assert sent(clock) == {BOB: "Done: Consent revoked: Flat 2 electricity"}
+    assert sent(clock) == {BOB: "Done: Consent revoked by customer 65a0…b94e01: Flat 2 electricity"}
 
 
 def test_who_was_not_sent_the_email_is_nobody_who_was_told(owner, clock):
@@ -131,7 +133,9 @@ def test_what_nobody_takes_is_told_once_more(owner, clock):
     assert remind(clock()) == 1
     clock.forward(GATHER_FOR)
 
-    assert sent(clock) == {ANN: "Nobody is on it yet: Consent revoked: Flat 2 electricity"}
+    assert sent(clock) == {
+        ANN: "Nobody is on it yet: Consent revoked by customer 65a0…b94e01: Flat 2 electricity"
+    }
     assert remind(clock()) == 0
 
 

@@ -24,6 +24,7 @@ from deliveries import lifecycle
 from deliveries.channels import Report
 from deliveries.claiming import Claim, Limits, claim
 from deliveries.lifecycle import NotPossible
+from deliveries.locking import lock_out_publishers
 from deliveries.mailing import send_notices
 from deliveries.models import Delivery
 from deliveries.publishing import Change, UnknownEventType, publish, publish_many
@@ -140,6 +141,49 @@ def test_a_retry_for_a_paused_or_deleted_subscription_says_why_not(owner):
 
     lifecycle.delete_subscription(subscription, timezone.now())
     with pytest.raises(NotPossible, match="deleted"):
+        lifecycle.retry(Delivery.objects.get(), timezone.now())
+
+
+def disabled(subscription) -> None:
+    with transaction.atomic():
+        lifecycle.disable(lock_out_publishers(subscription.id), timezone.now(), "It answered 410 Gone.")
+
+
+def test_a_pause_of_a_disabled_subscription_leaves_it_disabled_with_its_reason(owner):
+    subscription = factories.webhook(owner)
+    user_created(owner)
+    disabled(subscription)
+
+    found = lifecycle.pause(subscription, timezone.now())
+
+    assert (found.status, found.status_reason) == ("disabled", "It answered 410 Gone.")
+    assert statuses() == ["held"]
+
+
+def test_a_second_pause_keeps_the_reason_of_the_first(owner):
+    subscription = factories.webhook(owner)
+    lifecycle.pause(subscription, timezone.now(), "Paused by the operators.")
+
+    found = lifecycle.pause(subscription, timezone.now())
+
+    assert (found.status, found.status_reason) == ("paused", "Paused by the operators.")
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_a_retry_of_what_a_resume_does_not_send_says_to_resume_and_then_retry(owner, status):
+    disabled(factories.webhook(owner))
+    user_created(owner)
+    Delivery.objects.update(status=status, finished_at=timezone.now())
+
+    with pytest.raises(NotPossible, match=r"is disabled\. Resume it, then retry"):
+        lifecycle.retry(Delivery.objects.get(), timezone.now())
+
+
+def test_a_retry_of_what_is_held_says_that_a_resume_sends_it(owner):
+    disabled(factories.webhook(owner))
+    user_created(owner)
+
+    with pytest.raises(NotPossible, match=r"is disabled\. Resume it; that sends what is held"):
         lifecycle.retry(Delivery.objects.get(), timezone.now())
 
 

@@ -88,7 +88,10 @@ OUTAGE: dict[str, Any] = {
     "failures": 1204,
     "last_error": UNAVAILABLE,
     "unfinished": 1001,
+    "failed": 212,
+    "failed_from": "2026-10-29T09:12:38.114+00:00",
 }
+NOTHING_LOST = {"failed": 0, "failed_from": ""}
 HOSTILE_OUTAGE = {
     "url": "https://" + "subdomain." * 20 + "example/" + "path/" * 60,
     "description": "<script>alert(1)</script> http://evil.example \u202egnp.exe " + "x" * 400,
@@ -196,7 +199,7 @@ class Writer:
             yield self.case_note(f"case.{name}", write)
         yield self.case_note("case.hostile", handling.done, "<b>&\r\nBcc: a@b.c http://evil.example " * 9)
         for name, write_several in SEVERAL.items():
-            yield self.several_cases(f"cases.{name}", write_several, 23)
+            yield self.several_cases(f"cases.{name}", write_several, 20)
         yield from self.summaries()
 
     def told(
@@ -306,6 +309,8 @@ class Writer:
         for name, write in OUTAGES.items():
             told = OUTAGE | ({"last_error": GONE} if name == "gone" else {})
             yield self.failing(f"outage.{name}", write, with_case(told) if name in ENDED else told)
+        for name in ("failing", "recovered"):
+            yield self.failing(f"outage.{name}.nothing_lost", OUTAGES[name], OUTAGE | NOTHING_LOST)
         yield self.failing("outage.failing.hostile", outages.failing, OUTAGE | HOSTILE_OUTAGE)
         for name, together in TOGETHER.items():
             both = [OUTAGE, OUTAGE | {"url": "https://old.greenhomes.example/in", "description": ""}]
@@ -315,7 +320,7 @@ class Writer:
         yield self.failing_together(
             "outages.disabled.hostile",
             outages_together.disabled,
-            [with_case(OUTAGE | HOSTILE_OUTAGE)] * 25,
+            [with_case(OUTAGE | HOSTILE_OUTAGE)] * 20,
         )
 
     def failing(self, name: str, write: outages.Writer, told: dict[str, Any]) -> Sample:

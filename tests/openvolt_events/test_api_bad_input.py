@@ -484,7 +484,7 @@ def test_a_database_that_goes_away_between_key_and_answer_is_503(api, monkeypatc
 
 
 def test_hostile_text_that_was_accepted_is_answered_as_it_came(api):
-    text = '<script>alert(1)</script>\u2028\U0001f600"\\\u007f'
+    text = '<script>alert(1)</script>\u2028\U0001f600"\\'
 
     with transaction.atomic():
         response = api.post("/v1/api-keys", {"name": text})

@@ -2,6 +2,7 @@
 
 import pytest
 from django.utils import timezone
+from jsonschema import Draft202012Validator
 
 from deliveries.lifecycle import pause
 from tests.support import factories
@@ -96,13 +97,35 @@ def test_a_platform_key_has_to_name_the_application(platform):
 
 def test_another_application_is_as_one_that_is_not_there(api, platform):
     foreign, nowhere = str(factories.application("Another").id), "019a4c1e-7b60-7d3a-9a51-0c2f6be3a7d4"
+    before = rows_stored()
 
     answers = [api.post(PREVIEW, {**EVENT, "application_id": id}) for id in (foreign, nowhere)]
-    answers.append(platform.post(PREVIEW, {**EVENT, "application_id": nowhere}))
 
-    said = [problem_of(answer, 422)["errors"] for answer in answers]
-    assert [one[0]["pointer"] for one in said] == ["/application_id"] * 3
-    assert said[0][0]["detail"].replace(foreign, nowhere) == said[1][0]["detail"] == said[2][0]["detail"]
+    assert [pointers_of(answer, 404) for answer in answers] == [["/application_id"]] * 2
+    assert answers[0].content.decode().replace(foreign, nowhere) == answers[1].content.decode()
+    assert rows_stored() == before
+
+
+def test_an_application_that_is_not_there_is_refused_to_the_platform_as_by_a_publish(platform):
+    nowhere = {**EVENT, "application_id": "019a4c1e-7b60-7d3a-9a51-0c2f6be3a7d4"}
+
+    answers = [platform.post(path, nowhere) for path in (PREVIEW, "/v1/events")]
+
+    assert problem_of(answers[0], 422) == problem_of(answers[1], 422)
+    assert pointers_of(answers[0]) == ["/application_id"]
+
+
+@pytest.mark.parametrize("subscribed", [True, False])
+def test_the_answer_is_what_the_schema_says_whether_somebody_would_be_told_or_not(owner, api, subscribed):
+    if subscribed:
+        factories.webhook(owner)
+    document = api.get("/v1/openapi.json").json()
+    schema = {"$ref": "#/components/schemas/EventPreviewed", "components": document["components"]}
+
+    answer = api.post(PREVIEW, EVENT).json()
+
+    assert (answer["notification"] is not None) == subscribed
+    Draft202012Validator(schema).validate(answer)
 
 
 @pytest.mark.parametrize(

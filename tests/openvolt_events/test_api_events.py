@@ -381,6 +381,50 @@ def test_a_batch_names_the_faults_of_all_its_items(owner, platform):
     assert not Event.objects.exists()
 
 
+def test_a_batch_names_every_fault_at_once_whichever_way_it_is_found(owner, platform):
+    nowhere = "019a4c1e-7b60-7d3a-9a51-0c2f6be3a7d4"
+    items = [
+        body(owner) | {"colour": "blue"},
+        body(owner) | {"type": "user.melted"},
+        body(owner, payload={}, occurred_at="yesterday"),
+        body(owner) | {"application_id": nowhere},
+        body(owner, payload=7) | {"application_id": "none"},
+        "no item",
+        body(owner) | {"type": 5},
+        body(owner),
+    ]
+
+    document = problem_of(platform.post("/v1/events/batch", {"events": items}), 422)
+
+    assert [(error["pointer"], error["code"]) for error in document["errors"]] == [
+        ("/events/0/colour", "unknown"),
+        ("/events/1/type", "unknown_type"),
+        ("/events/2/occurred_at", "invalid"),
+        ("/events/2/payload/_id", "required"),
+        ("/events/3/application_id", "not_found"),
+        ("/events/4/application_id", "invalid"),
+        ("/events/4/payload", "type"),
+        ("/events/5", "invalid"),
+        ("/events/6/type", "invalid"),
+    ]
+    assert not Event.objects.exists()
+
+
+def test_a_publish_names_every_fault_at_once(owner, platform):
+    sent = body(owner, payload={}, occurred_at="yesterday")
+
+    assert pointers_of(platform.post("/v1/events", sent)) == ["/occurred_at", "/payload/_id"]
+
+
+@pytest.mark.parametrize("key", ["a\nb", "a\u0085b", "\u001b[2J"])
+def test_an_items_idempotency_key_has_no_control_characters(owner, platform, key):
+    refused = platform.post("/v1/events/batch", {"events": [body(owner, idempotency_key=key)]})
+    taken = platform.post("/v1/events/batch", {"events": [body(owner, idempotency_key="Zähler 7")]})
+
+    assert pointers_of(refused) == ["/events/0/idempotency_key"]
+    assert taken.status_code == 201
+
+
 def test_a_key_that_named_a_batch_names_no_other_body(owner, platform):
     items = [body(owner, idempotency_key="own"), body(owner, idempotency_key="another")]
     platform.post("/v1/events/batch", {"events": items}, idempotency_key="night")

@@ -442,9 +442,36 @@ def test_two_at_once_cannot_both_replace_the_same_key(owner, api):
     assert Event.objects.count() == 1
 
 
-def at_once(call):
-    """What this answers to two threads that call it in the same moment."""
-    together = Barrier(2)
+@pytest.mark.django_db(transaction=True)
+def test_of_six_who_rotate_a_key_at_once_one_gets_the_new_one(owner, api):
+    old = api.post("/v1/api-keys").json()
+
+    answers = at_once(
+        lambda: Api(api.key).post(f"/v1/api-keys/{old['id']}/rotate", {"overlap_seconds": 60}), 6
+    )
+
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409, 409, 409]
+    assert Event.objects.count() == 1
+
+
+def test_a_key_that_was_replaced_is_not_replaced_again_and_the_answer_says_what_to_do(api):
+    old = api.post("/v1/api-keys").json()
+    new = api.post(f"/v1/api-keys/{old['id']}/rotate", {"overlap_seconds": 60}).json()
+    before = rows_stored()
+
+    again = api.post(f"/v1/api-keys/{old['id']}/rotate", {"overlap_seconds": 3600})
+
+    detail = problem_of(again, 409)["detail"]
+    assert "rotate the new one" in detail
+    assert "POST /v1/api-keys" in detail
+    assert rows_stored() == before
+    assert new["expires_at"] is None
+    assert api.post(f"/v1/api-keys/{new['id']}/rotate", {"overlap_seconds": 3600}).status_code == 200
+
+
+def at_once(call, threads=2):
+    """What this answers to threads that call it in the same moment."""
+    together = Barrier(threads)
 
     def one(_):
         together.wait(timeout=30)
@@ -453,8 +480,8 @@ def at_once(call):
         finally:
             connection.close()
 
-    with ThreadPoolExecutor(2) as threads:
-        return list(threads.map(one, range(2)))
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(one, range(threads)))
 
 
 def test_keys_are_listed_newest_first_with_when_they_were_used(owner, api):

@@ -10,6 +10,8 @@ from django.db import OperationalError
 from django.test import Client
 from structlog.stdlib import ProcessorFormatter
 
+from accounts.keys import PREFIX_LENGTH
+from openvolt_events.middleware import StandardError
 from tests.support import factories
 from tests.support.api import Api, calls, path_of, problem_of
 
@@ -27,6 +29,7 @@ def log(monkeypatch):
     [handler] = [one for one in logging.getLogger().handlers if isinstance(one.formatter, ProcessorFormatter)]
     written = io.StringIO()
     monkeypatch.setattr(handler, "stream", written)
+    monkeypatch.setattr(StandardError, "info", lambda _, line: written.write(f"{line}\n"))
     return written
 
 
@@ -117,5 +120,57 @@ def test_what_is_logged_after_a_request_has_none_of_its_id(api, log):
 
     structlog.get_logger("tests").warning("afterwards")
 
-    assert "afterwards" in log.getvalue()
-    assert "import-7" not in log.getvalue()
+    of_the_request, afterwards = log.getvalue().splitlines()
+    assert "import-7" in of_the_request
+    assert "afterwards" in afterwards
+    assert "import-7" not in afterwards
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "route"),
+    [
+        ("GET", "/v1/events?limit=7", 200, "v1/events"),
+        ("POST", "/v1/subscriptions", 422, "v1/subscriptions"),
+        ("GET", "/v1/events/0318df2f-7b9c-4b2e-bf8d-113919ab1e78", 404, "v1/events/<id:id>"),
+    ],
+)
+def test_each_request_is_one_line_with_what_it_was_and_what_came_of_it(api, log, method, path, status, route):
+    response = api.call(method, path, x_request_id="import-7")
+
+    [line] = log.getvalue().splitlines()
+    said = dict(word.partition("=")[::2] for word in line.split() if "=" in word)
+    assert (response.status_code, response.headers["X-Request-Id"]) == (status, "import-7")
+    assert (said["request_id"], said["method"], said["status"], said["route"]) == (
+        "import-7",
+        method,
+        str(status),
+        route,
+    )
+    assert said["key"] == api.key[:PREFIX_LENGTH]
+    assert float(said["duration_ms"]) >= 0
+
+
+def test_who_comes_without_a_key_and_to_a_path_that_is_not_there_has_a_line_too(log):
+    Api().get("/v1/nothing-of-ours")
+    Api().get("/v1/events")
+
+    nowhere, keyless = log.getvalue().splitlines()
+    assert "status=404" in nowhere
+    assert "nothing-of-ours" not in nowhere
+    assert "status=401" in keyless
+    assert "key=" not in keyless
+
+
+def test_no_link_of_an_email_and_no_query_is_in_the_line(log):
+    answer = Client().get("/recipients/unsubscribe/secret-of-ann?who=ann")
+
+    assert answer.status_code in (200, 404)
+    assert f"status={answer.status_code}" in log.getvalue()
+    assert "secret-of-ann" not in log.getvalue()
+    assert "ann" not in log.getvalue()
+
+
+@pytest.mark.parametrize("path", ["/static/favicon.svg", "/healthz"])
+def test_what_machines_ask_for_all_the_time_fills_no_log(log, path):
+    assert Client().get(path).status_code == 200
+    assert log.getvalue() == ""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rest_framework.exceptions import ValidationError
 
@@ -112,6 +112,7 @@ def test_a_text_is_accepted_exactly_when_it_fits_its_pattern(text, allow_blank, 
     assert accepted == bool(re.search(field.pattern.removesuffix("$") + r"\Z", text))
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=CHARACTERS, max_size=8))
 def test_what_does_not_fit_the_pattern_of_a_part_of_a_subscription_is_refused(text):
     properties = DOCUMENT["components"]["schemas"]["NewWebhookSubscriptionRequest"]["properties"]

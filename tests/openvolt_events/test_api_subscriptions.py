@@ -706,3 +706,48 @@ def test_the_number_of_queries_of_a_list_of_subscriptions_does_not_grow_with_its
 
     with django_assert_num_queries(3 + READING):
         assert len(api.get("/v1/subscriptions").json()["data"]) == 20
+
+
+@pytest.mark.parametrize(
+    ("sent", "pointers"),
+    [
+        ({"channel": "webhook"}, {"/event_types", "/url"}),
+        ({"channel": "email", "url": "https://example.com/"}, {"/event_types", "/recipients", "/url"}),
+        ({"channel": "webhook", "colour": 1}, {"/event_types", "/url", "/colour"}),
+        ({"channel": "webhook", "url": 5, "event_types": ["*"]}, {"/url"}),
+        ({"channel": "pigeon"}, {"/event_types", "/channel"}),
+        ({}, {"/event_types", "/channel"}),
+    ],
+)
+def test_all_that_is_missing_is_named_at_once(api, sent, pointers):
+    found = pointers_of(api.post("/v1/subscriptions", sent))
+
+    assert (set(found), len(found)) == (pointers, len(pointers))
+
+
+def test_a_change_names_what_is_of_another_channel_beside_all_other_faults(api):
+    id = created(api, BY_WEBHOOK)["id"]
+
+    found = pointers_of(
+        api.patch(f"/v1/subscriptions/{id}", {"recipients": ["a@example.org"], "event_types": []})
+    )
+
+    assert sorted(found) == ["/event_types", "/recipients"]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.com/%zz", "https://example.com/a%2", "https://example.com/?q=100%"]
+)
+def test_a_url_whose_percent_sign_begins_no_escape_is_refused_as_it_would_be_called_otherwise(api, url):
+    refused = api.post("/v1/subscriptions", {**BY_WEBHOOK, "url": url})
+
+    assert pointers_of(refused) == ["/url"]
+    assert "%25" in refused.json()["detail"]
+    assert (
+        api.post("/v1/subscriptions", {**BY_WEBHOOK, "url": "http://127.0.0.1:9/%2f%C3?q=%25"}).status_code
+        == 201
+    )
+
+
+def test_a_header_without_a_name_is_pointed_at(api):
+    assert pointers_of(api.post("/v1/subscriptions", {**BY_WEBHOOK, "headers": {"": "1"}})) == ["/headers/"]

@@ -162,6 +162,17 @@ def test_a_change_is_written_with_what_was_before_and_nothing_that_stayed(tenant
     }
 
 
+def test_a_change_of_values_of_headers_alone_says_of_which_and_never_what(tenant: Tenant):
+    path = f"/v1/subscriptions/{tenant.webhook.id}"
+    tenant.api.patch(path, {"headers": {"x-token": "first", "x-team": "a", "x-old": "1"}})
+
+    tenant.api.patch(path, {"headers": {"x-token": "second", "x-team": "a"}})
+
+    entry = AuditEntry.objects.latest("id")
+    assert entry.before == {"header_names": ["x-old", "x-team", "x-token"]}
+    assert entry.after == {"header_names": ["x-team", "x-token"], "changed_header_values": ["x-token"]}
+
+
 def test_a_change_of_recipients_says_who_came_and_who_went(tenant: Tenant):
     emails = factories.emails(tenant.application, ["ann@example.org", "bob@example.org"])
 

@@ -87,7 +87,7 @@ def test_a_consent_is_revoked_both_are_told_one_takes_it_and_the_other_hears_of_
         clock.forward_to(timezone.now())
         drain("email", clock)
         assert [(note["to"], note["subject"]) for note in mailbox.messages()] == [
-            (BOB, f"{ANN} is on it: Consent revoked: Flat 2 electricity")
+            (BOB, f"{ANN} is on it: Consent revoked by customer 65a0…b94e01: Flat 2 electricity")
         ]
         mailbox.envelopes.clear()
         press(pages[ANN], "done", outcome="She moved out.")

@@ -13,7 +13,7 @@ from accounts.models import Application, AuditEntry
 from deliveries import erasing
 from deliveries.dispatch import drain
 from deliveries.erasing import erase, erasure
-from deliveries.failing import facts
+from deliveries.failing import Lost, facts
 from deliveries.ledger import faults
 from deliveries.lifecycle import NotPossible, delete_subscription, pause, replay, retry
 from deliveries.models import Attempt, Delivery, MailEvent, Notice, Replay
@@ -121,7 +121,7 @@ def test_nothing_is_left_in_what_became_of_telling_of_it_either(owner):
     )
     Notice.objects.create(
         kind="failing", application=owner, email="ops@example.org", subscription=subscription,
-        facts=facts(subscription, 1, now),
+        facts=facts(subscription, 1, Lost(0, None), now),
     )  # fmt: skip
     assert job.deliveries.exclude(ordering_key=None).exists()
 

@@ -1,12 +1,14 @@
 """What browsers are told with every page, and what Django itself thinks of the settings for production."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
+from django.db import ProgrammingError, connection, transaction
 from django.test import Client
 
 from tests.support import factories
@@ -120,3 +122,53 @@ def test_answers_of_the_api_are_kept_by_no_cache():
 
     for answer in (api.post("/v1/api-keys", {}), api.get("/v1/events"), Api().get("/v1/events")):
         assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_the_reference_is_only_to_look_at(method):
+    answer = Client(enforce_csrf_checks=True).generic(method, "/docs/")
+
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
+
+
+@pytest.mark.django_db
+def test_the_web_server_works_as_a_role_that_can_neither_empty_nor_disarm_the_tables():
+    """As docs/security.md says how to make it."""
+    owner = factories.application()
+    platform, own = Api(factories.platform_key()), Api(factories.application_key(owner))
+    factories.webhook(owner)
+    page = (REPOSITORY / "docs" / "security.md").read_text()
+    [granted] = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    body = {
+        "type": "user.created",
+        "payload": factories.example("user.created"),
+        "application_id": str(owner.id),
+    }
+
+    with connection.cursor() as cursor:
+        cursor.execute(granted.replace(" LOGIN PASSWORD '…'", ""))
+        cursor.execute("SET LOCAL ROLE events_web")
+        event = platform.post("/v1/events", body).json()["id"]
+        found = [
+            own.get(f"/v1/events/{event}").status_code,
+            own.post(f"/v1/events/{event}/replay").status_code,
+            own.post("/v1/api-keys").status_code,
+            own.post(
+                "/v1/subscriptions",
+                {"channel": "webhook", "url": "http://127.0.0.1:9/", "event_types": ["*"]},
+            ).status_code,
+        ]
+        for statement in (
+            "TRUNCATE accounts_auditentry",
+            "TRUNCATE events_event CASCADE",
+            "ALTER TABLE deliveries_attempt DISABLE TRIGGER attempt_is_immutable",
+            "DROP TRIGGER audit_is_immutable ON accounts_auditentry",
+        ):
+            with (
+                pytest.raises(ProgrammingError, match=r"permission denied|must be owner"),
+                transaction.atomic(),
+            ):
+                cursor.execute(statement)
+        cursor.execute("RESET ROLE")
+
+    assert found == [200, 202, 201, 201]

@@ -342,8 +342,14 @@ def send(client: socket.socket, data: bytes) -> None:
         client.sendall(data)
 
 
-def test_a_client_that_never_ends_is_told_so_and_cut_off(slow_client):
-    assert problem_of(read_all(slow_client))["status"] == 408
+@pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", HEAD + b"X-A: 1\n\r\n\r\n"])
+def test_what_is_refused_before_the_application_sees_it_is_found_in_the_log_by_its_id(service, sent):
+    head = ask(service, sent).partition(b"\r\n\r\n")[0].decode()
+
+    id = re.search(r"^x-request-id: (\S+)", head, re.IGNORECASE | re.MULTILINE)
+    assert id
+    [line] = [line for line in service.said.splitlines() if id[1] in line]
+    assert "status=400" in line
 
 
 SLOW_TO_READ = {
@@ -369,6 +375,10 @@ def test_bodies_that_take_long_to_read_keep_nobody_waiting(service, name):
 
     assert [status_of(answer.result()) for answer in answers] == [status] * 3
     assert "WORKER TIMEOUT" not in service.said
+
+
+def test_a_client_that_never_ends_is_told_so_and_cut_off(slow_client):
+    assert problem_of(read_all(slow_client))["status"] == 408
 
 
 @pytest.fixture

@@ -163,6 +163,28 @@ def test_debugging_needs_nothing(read):
         ("EMAIL_WEBHOOK_SECRET", "user:hidden-and-long-enough"),
         ("TRUSTED_PROXIES", "10.0.0.1/8"),
         ("TRUSTED_PROXIES", "proxy"),
+        ("ALLOWED_HOSTS", "https://a.example/"),
+        ("ALLOWED_HOSTS", "a b"),
+        ("ALLOWED_HOSTS", "a.example:8000"),
+        ("ALLOWED_HOSTS", "a.example,::1"),
+        ("ALLOWED_HOSTS", "*.a.example"),
+        ("ALLOWED_HOSTS", ","),
+        ("DEFAULT_FROM_EMAIL", "foo"),
+        ("DEFAULT_FROM_EMAIL", "Events <events@a.example>\nBcc: b@a.example"),
+        ("DEFAULT_FROM_EMAIL", "a@a.example, b@a.example"),
+        ("DEFAULT_FROM_EMAIL", "Events <events>"),
+        ("DEFAULT_FROM_EMAIL", "Events <events@a.example"),
+        ("DATABASE_URL", "postgres://user:hidden@db.example/events?sslmode=nope"),
+        ("DATABASE_URL", "postgres://user:hidden@db.example/events?sslmod=require"),
+        ("EMAIL_URL", "file:/proc/nope"),
+        ("EMAIL_URL", f"file:{__file__}"),
+        ("EMAIL_URL", f"file:{__file__}/mail"),
+        ("MAX_PAYLOAD_BYTES", "10"),
+        ("MAX_PAYLOAD_BYTES", "4194305"),
+        ("MAX_SUBSCRIPTIONS", "0"),
+        ("MAX_RECIPIENTS", "many"),
+        ("MAX_HEADERS", "1.5"),
+        ("MAX_API_KEYS", "0"),
     ],
 )
 def test_a_wrong_value_is_refused_in_one_line_that_names_it_and_tells_no_secret(read, name, value):
@@ -351,3 +373,38 @@ def test_a_process_that_lacks_a_setting_ends_with_one_line_about_it(command):
     assert done.returncode != 0
     assert "Wrong setting: SECRET_KEY is not set" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "hosts", ["*", "events.example.com", ".example.com,localhost", "[::1],127.0.0.1", "a_b.example"]
+)
+def test_hosts_are_names_and_addresses(read, hosts):
+    assert read(**PRODUCTION, ALLOWED_HOSTS=hosts)["ALLOWED_HOSTS"] == hosts.split(",")
+
+
+@pytest.mark.parametrize(
+    "sender",
+    [
+        "events@example.com",
+        "Events <events@example.com>",
+        '"Energie, Müller" <events@example.com>',
+        "Ørsted <events@localhost>",
+        "Events <events@müller.example>",
+    ],
+)
+def test_emails_come_from_one_address_with_a_name_or_without(read, sender):
+    assert read(**PRODUCTION, DEFAULT_FROM_EMAIL=sender)["DEFAULT_FROM_EMAIL"] == sender
+
+
+def test_options_of_the_database_come_through(read):
+    url = f"{PRODUCTION['DATABASE_URL']}?sslmode=verify-full&application_name=events"
+
+    options = read(**{**PRODUCTION, "DATABASE_URL": url})["DATABASES"]["default"]["OPTIONS"]
+
+    assert (options["sslmode"], options["application_name"]) == ("verify-full", "events")
+
+
+def test_a_directory_of_emails_is_made_when_it_is_not_there(read, tmp_path):
+    read(**PRODUCTION, EMAIL_URL=f"file:{tmp_path}/var/mail")
+
+    assert (tmp_path / "var" / "mail").is_dir()

@@ -1,6 +1,7 @@
 """Empties the database after a test that commits: as Django's flush does, in a tenth of its time.
 
 Flush truncates every table with all its partitions and indexes, whatever is in it, and then makes permissions anew.
+Only a superuser can leave triggers out; of a DATABASE_URL with another user, tests flush.
 """
 
 from collections import Counter
@@ -11,6 +12,7 @@ from django.db import connection, transaction
 from django.test import TransactionTestCase
 
 KEPT = {"auth_group", "auth_group_permissions", "auth_permission", "django_content_type"}  # made by `migrate`
+flush = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 MANY = 1000  # rows that are truncated sooner than deleted
 
 
@@ -21,13 +23,15 @@ def quick_emptying() -> Iterator[None]:
         yield
 
 
-def empty(_: TransactionTestCase) -> None:
+def empty(test: TransactionTestCase) -> None:
+    connection.ensure_connection()
+    if connection.connection.info.parameter_status("is_superuser") != "on":
+        flush(test)
+        return
     tables = sorted(set(connection.introspection.django_table_names()) - KEPT)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")  # no trigger: some rows refuse to go
-        cursor.execute(
-            f"LOCK TABLE {', '.join(tables)}"
-        )  # waits for what a process that was killed still writes
+        cursor.execute(f"LOCK TABLE {', '.join(tables)}")  # waits for what a killed process still writes
         cursor.execute(
             " UNION ALL ".join(f"(SELECT '{table}' FROM {table} LIMIT {MANY})" for table in tables)
         )

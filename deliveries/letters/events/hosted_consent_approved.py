@@ -2,14 +2,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from deliveries.letters import Letter, Told, pass_on
+from deliveries.letters.customers import customer, name_fact, who
 
 EVENT_TYPE = "hosted_consent.approved"
 SENTENCE = gettext_noop("A customer gave consent to read their meters.")
 
 
 def letter(told: Told) -> Letter:
-    subject = _("Consent approved: %(whose)s") % {"whose": whose(told)}
-    what = happened(told)
+    subject, what = subject_of(told), happened(told)
     return Letter(
         subject=subject,
         preview=reading(told),
@@ -20,27 +20,18 @@ def letter(told: Told) -> Letter:
             "covers; their data follows."
         ),
         action=pass_on(_("Tell whoever creates the meters"), subject, what),
-        details=told.facts(
-            ("customer.name", "customer_id", "description", "flow_type", "approved_at", "expiry", "_id")
-        ),
+        details=[
+            *name_fact(told),
+            *told.facts(("customer_id", "description", "flow_type", "approved_at", "expiry", "_id")),
+        ],
     )
 
 
-def whose(told: Told) -> str:
-    """What people know a consent by, best first."""
-    return (
-        told.text("customer.name")
-        or told.text("description")
-        or _("customer %(id)s") % {"id": told.text("customer_id")}
-    )
-
-
-def who(told: Told) -> str:
-    """The payload of the platform names the customer by an id alone."""
-    if name := told.text("customer.name"):
-        return name
-    id = told.text("customer_id")
-    return _("Customer %(id)s") % {"id": id} if id else _("A customer")
+def subject_of(told: Told) -> str:
+    whose, consent = customer(told), told.text("description")
+    if whose and consent:
+        return _("Consent approved by %(who)s: %(consent)s") % {"who": whose, "consent": consent}
+    return _("Consent approved: %(whose)s") % {"whose": whose or consent or _("A customer")}
 
 
 def happened(told: Told) -> str:

@@ -1,3 +1,5 @@
+from datetime import datetime, timedelta
+
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
@@ -7,6 +9,12 @@ from deliveries.letters.stretches import NewData, by_meter
 
 EVENT_TYPE = "meter_data.received"
 SENTENCE = gettext_noop("New meter data has arrived.")
+DAY = timedelta(days=1)
+MONTH, YEAR = timedelta(days=30.44), timedelta(days=365.25)
+LEAST_HISTORY = timedelta(days=59)  # January and February
+LONGEST_IN_MONTHS = timedelta(days=731)
+LONGEST_UPDATE = timedelta(days=2, hours=1)
+RECENT = timedelta(days=3)
 
 
 def letter(told: Told) -> Letter:
@@ -18,10 +26,7 @@ def letter(told: Told) -> Letter:
         subject=subject,
         preview=what,
         what=what,
-        meaning=_(
-            "It may be the daily update, the history of a new meter, or a gap in the past that was filled. The "
-            "readings themselves are not in this email."
-        ),
+        meaning=f"{kind_of(new, told.occurred_at)} {_('The readings themselves are not in this email.')}".strip(),
         todo=_(
             "Nothing, if your application fetches the readings by itself. Otherwise they can be fetched from Openvolt "
             "now, for the times below."
@@ -29,6 +34,25 @@ def letter(told: Told) -> Letter:
         action=pass_on(_("Tell somebody who waits for it"), subject, what),
         data=new,
     )
+
+
+def kind_of(new: NewData, now: datetime) -> str:
+    """By how much it is, and of when; empty if that can't be known."""
+    if new.first is None or new.last is None or new.last > now + DAY:
+        return ""
+    if new.longest >= LEAST_HISTORY:
+        return history(new.longest)
+    if not new.has_holes and new.last - new.first <= LONGEST_UPDATE and now - new.last <= RECENT:
+        return _("This looks like the daily update.")
+    return _("They are about the past: a gap that was filled, or readings that came late.")
+
+
+def history(length: timedelta) -> str:
+    if length <= LONGEST_IN_MONTHS:
+        told = _("They cover about %(count)s months, as the history of a new meter does.")
+        return told % {"count": number(round(length / MONTH))}
+    told = _("They cover about %(count)s years, as the history of a new meter does.")
+    return told % {"count": number(round(length / YEAR))}
 
 
 def subject_of(new: NewData) -> str:
