@@ -18,6 +18,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import connection, transaction
 from django.db.models import Exists, F, Min, OuterRef, Q, QuerySet, TextField
 from django.db.models.functions import Cast, Lower
+from django.utils.translation import gettext_noop
 
 from accounts.audit import picture, record
 from accounts.email_addresses import same_for_all
@@ -33,7 +34,7 @@ from subscriptions.models import Recipient, Subscription
 State, Kind = Case.State, Notice.Kind
 
 OUTAGES = {Kind.DISABLED.value, Kind.GONE.value}
-RESUMED = "The subscription was resumed."
+RESUMED = gettext_noop("The subscription was resumed.")  # read in the language of whoever reads it
 FORGOTTEN_AT_ONCE = 5_000
 FORGET = """
 DELETE FROM deliveries_case WHERE id IN (

@@ -1,5 +1,6 @@
 """What every test may use. The database comes from tests/support/database.py, which pyproject.toml loads."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +29,11 @@ LONGEST = {
     "test_server_bad_input",
     "test_several_machines",
 }
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors, since many tests wait for something."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(trylast=True)

@@ -743,6 +743,10 @@ def test_nobody_is_said_to_have_done_what_a_resume_has_ended(owner, clock):
     assert "It is done. The subscription was resumed." in page.content.decode()
     assert "Done by" not in page.content.decode()
 
+    case.application.let_read(k1.email, "Europe/Berlin", "de")
+    in_german = press(page_of(case, k1.email), "done").content.decode()
+    assert "Es ist erledigt. Das Abonnement wurde wieder eingeschaltet." in in_german
+
 
 def test_an_application_without_contacts_has_no_case(owner, clock):
     owner.contacts = []
