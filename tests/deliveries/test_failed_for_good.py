@@ -193,5 +193,5 @@ def test_they_are_found_in_an_index_that_has_them_in_order(owner):
         )
     plan = failing.failed_of(subscription)[:1001].explain()
 
-    assert "Sort" not in plan
+    assert not re.search(r"\bSort\b(?! Key)", plan)  # merging what is in order has a key, too
     assert re.search(r"Index Cond: \(\(.*status.* = 'failed'.*subscription_id = ", plan)
