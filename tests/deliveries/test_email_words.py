@@ -250,7 +250,7 @@ def test_the_catalogue_has_all_that_emails_say_and_nothing_else():
         *(ROOT / "deliveries/channels").glob("*wording.py"),
         *(ROOT / "deliveries/letters").rglob("*.py"),
     ]
-    files.append(ROOT / "openvolt_events/preferences.py")
+    files += [ROOT / "deliveries/cases.py", ROOT / "openvolt_events/preferences.py"]
     said = {words for path in files for words in marked(path)}
     pages = [
         page for at in ("recipients", "cases", "contacts") for page in (ROOT / "templates" / at).iterdir()
