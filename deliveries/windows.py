@@ -85,16 +85,21 @@ class Windows:
         return sum(not is_proven(one.way) for _, one in self.quick.values())
 
     @property
-    def unproven_room(self) -> int:
-        """How many more attempts may go out to subscriptions that were tried and are not proven."""
+    def room_for_tried(self) -> int:
+        """How many attempts may be out to subscriptions that are not proven, for one that was tried to have another."""
         may_hang = self.most_slow - self.kept_for_untried - len(self.slow)
-        return max(min(self.room_for_unproven, may_hang) - self.unproven, 0)
+        return min(self.room_for_unproven, may_hang)
 
     @property
-    def untried_room(self) -> int:
-        """How many more attempts may go out to subscriptions of which nothing is known, whatever others do."""
+    def unproven_room(self) -> int:
+        """How many more attempts may go out to subscriptions that were tried and are not proven."""
+        return max(self.room_for_tried - self.unproven, 0)
+
+    @property
+    def room_for_untried(self) -> int:
+        """The same for one of which nothing is known, whatever others do."""
         may_hang = max(self.most_slow - len(self.slow), self.room_for_unproven // 2)
-        return max(min(self.room_for_unproven, may_hang) - self.unproven, 0)
+        return min(self.room_for_unproven, may_hang)
 
     def full(self, most: int) -> list[UUID]:
         """The subscriptions of which no more should be claimed: `most` are here, or as many as can go out soon."""
@@ -112,7 +117,7 @@ class Windows:
     def hand_out(self, send: Callable[[Claim], None], now: float) -> None:
         """Give away what the windows let through, the subscriptions in turns. `now` is monotonic."""
         self.set_aside_slow(now)
-        unproven, rooms = 0, {True: self.untried_room, False: self.unproven_room}
+        unproven, rooms = self.unproven, {True: self.room_for_untried, False: self.room_for_tried}
         turns = deque(self.queues)
         while turns and len(self.quick) < self.widest:
             id = turns.popleft()
