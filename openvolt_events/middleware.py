@@ -13,6 +13,8 @@ from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
+from openvolt_events.callers import client_address
+
 # No inline script or style, nothing from another host; `data:` is for the icons in stylesheets.
 CONTENT_SECURITY_POLICY = "; ".join(
     [
@@ -77,6 +79,7 @@ def described(request: HttpRequest, response: HttpResponse, seconds: float) -> d
         "route": route,
         "status": response.status_code,
         "duration_ms": round(seconds * 1000, 1),
+        "client": client_address(request),
         **({"key": key.prefix} if key else {}),
     }
 

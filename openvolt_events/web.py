@@ -10,19 +10,24 @@ import json
 import re
 import selectors
 import socket
+import sys
 import time
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
+from logging.config import dictConfig
 from typing import Any
 from uuid import uuid4
 
 import structlog
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from gunicorn import http
+from gunicorn.glogging import Logger
 from gunicorn.http import errors
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from openvolt_events.callers import UNKNOWN, parsed
 from openvolt_events.middleware import CONTENT_SECURITY_POLICY
 
 log = structlog.get_logger(__name__)
@@ -136,6 +141,19 @@ class Connection(TConn):
         self.await_head()
 
 
+class Log(Logger):
+    """gunicorn's own lines, in the form of all others."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        try:
+            dictConfig(settings.LOGGING)
+        except ImproperlyConfigured as error:
+            sys.exit(f"Wrong setting: {error}")
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+
 class Worker(ThreadWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -215,7 +233,7 @@ class Worker(ThreadWorker):
     def refuse(self, conn: Connection, status: HTTPStatus, detail: str) -> None:
         self.stop_gathering(conn)
         with suppress(OSError):
-            conn.sock.send(refusal(status, detail))
+            conn.sock.send(refusal(status, detail, conn.client))
         self.linger(conn)
 
     def linger(self, conn: Connection) -> None:
@@ -290,10 +308,8 @@ class Worker(ThreadWorker):
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         status, detail = explained(type(exc))
-        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            self.log.exception("A request failed outside of the application")
         with suppress(OSError):
-            client.sendall(refusal(status, detail))
+            client.sendall(refusal(status, detail, addr))
 
 
 def late(connections: set[Connection], now: float) -> list[Connection]:
@@ -309,12 +325,17 @@ def explained(fault: type[Exception]) -> tuple[HTTPStatus, str]:
     return HTTPStatus.INTERNAL_SERVER_ERROR, "The service failed; try again."
 
 
-def refusal(status: HTTPStatus, detail: str) -> bytes:
-    """The whole answer, in the form that the application's problem documents have."""
+def refusal(status: HTTPStatus, detail: str, peer: Any) -> bytes:
+    """The whole answer, in the form that the application's problem documents have. `peer` is who is connected."""
     kind = f"urn:openvolt:problem:{status.phrase.lower().replace(' ', '-')}"
     body = json.dumps({"type": kind, "title": status.phrase, "status": status, "detail": detail}).encode()
     id = str(uuid4())
-    log.info("refused before it was a request", status=status.value, detail=detail, request_id=id)
+    client = str((peer and parsed(peer[0])) or UNKNOWN)  # a header that could name another was not read
+    said = {"status": status.value, "detail": detail, "client": client, "request_id": id}
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.exception("a request failed outside of the application", **said)
+    else:
+        log.info("refused before it was a request", **said)
     head = [
         f"HTTP/1.1 {status.value} {status.phrase}",
         "Content-Type: application/problem+json",

@@ -2,6 +2,7 @@
 
 import io
 import logging
+from ipaddress import ip_network
 from uuid import UUID
 
 import pytest
@@ -12,15 +13,9 @@ from structlog.stdlib import ProcessorFormatter
 
 from accounts.keys import PREFIX_LENGTH
 from openvolt_events.middleware import StandardError
-from tests.support import factories
 from tests.support.api import Api, calls, path_of, problem_of
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def api():
-    return Api(factories.application_key(factories.application()))
 
 
 @pytest.fixture
@@ -147,6 +142,7 @@ def test_each_request_is_one_line_with_what_it_was_and_what_came_of_it(api, log,
         route,
     )
     assert said["key"] == api.key[:PREFIX_LENGTH]
+    assert said["client"] == "127.0.0.1"
     assert float(said["duration_ms"]) >= 0
 
 
@@ -159,6 +155,17 @@ def test_who_comes_without_a_key_and_to_a_path_that_is_not_there_has_a_line_too(
     assert "nothing-of-ours" not in nowhere
     assert "status=401" in keyless
     assert "key=" not in keyless
+
+
+@pytest.mark.parametrize(
+    ("proxies", "client"), [([], "127.0.0.1"), ([ip_network("127.0.0.0/8")], "198.51.100.7")]
+)
+def test_the_line_says_who_has_asked_as_far_as_our_proxies_are_believed(log, settings, proxies, client):
+    settings.TRUSTED_PROXIES = proxies
+
+    Api().get("/v1/events", x_forwarded_for="192.0.2.1, 198.51.100.7")
+
+    assert f"client={client} " in log.getvalue()
 
 
 def test_no_link_of_an_email_and_no_query_is_in_the_line(log):
