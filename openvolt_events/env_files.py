@@ -1,6 +1,7 @@
 """Files of NAME=value lines, which a shell can source, for nobody else's eyes."""
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +11,7 @@ def read(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     pairs = (line.partition("=") for line in path.read_text().splitlines())
-    return {name: value for name, equals, value in pairs if equals}
+    return {name: "".join(shlex.split(value)) for name, equals, value in pairs if equals}
 
 
 def write(path: Path, values: Mapping[str, str]) -> None:
@@ -19,7 +20,7 @@ def write(path: Path, values: Mapping[str, str]) -> None:
     unfinished.unlink(missing_ok=True)
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(handle, "w") as file:
-        file.writelines(f"{name}={value}\n" for name, value in values.items())
+        file.writelines(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)

@@ -289,6 +289,7 @@ def choose_environment(
     ):  # empty means none, so that a laptop can be as strict as production
         choices["WEBHOOK_ALLOWED_NETWORKS"] = "127.0.0.0/8,::1/128"
     unset = {name: value for name, value in choices.items() if not given.get(name, "").strip()}
+    env_files.write(var / "run.env", unset)  # for `manage.py` beside it
     return {**given, **unset, OWNER_MARK: str(var)}
 
 
@@ -341,19 +342,9 @@ def bootstrap(var: Path, port: int, environment: Mapping[str, str]) -> None:
 
 def web_server(sockets: Sequence[socket.socket], environment: Mapping[str, str]) -> Child:
     binds = [f"--bind=fd://{listener.fileno()}" for listener in sockets]
-    options = [
-        "--worker-class=openvolt_events.web.Worker",
-        "--workers=2",
-        "--threads=8",
-        "--worker-connections=400",  # each a file: a process may often open no more than 1024
-        "--keep-alive=10",
-        "--graceful-timeout=5",
-        "--log-level=warning",
-        "--no-control-socket",
-    ]
     return Child(
         "web",
-        [sys.executable, "-m", "gunicorn", "openvolt_events.wsgi", *options, *binds],
+        [sys.executable, "-m", "gunicorn", "-c", "python:openvolt_events.gunicorn_settings", *binds],
         environment,
         stop_seconds=WEB_STOP_SECONDS,
         pass_fds=[listener.fileno() for listener in sockets],

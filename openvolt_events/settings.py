@@ -13,7 +13,7 @@ from email.policy import default as headers
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import dj_database_url
 import structlog
@@ -24,6 +24,7 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import validate_email
 from psycopg import ProgrammingError
 from psycopg.conninfo import make_conninfo
+from psycopg.pq import PGconn
 
 from openvolt_events import __version__
 
@@ -51,7 +52,9 @@ def env_number(name: str, default: float, minimum: float, maximum: float) -> flo
     except ValueError:
         number = float("nan")
     if not minimum <= number <= maximum:
-        raise ImproperlyConfigured(f"{name} is {text!r}; set it to a number from {minimum:g} to {maximum:g}.")
+        raise ImproperlyConfigured(
+            f"{name} is {text!r}; set it to a number from {minimum:.9g} to {maximum:.9g}."
+        )
     return number
 
 
@@ -140,24 +143,36 @@ if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql" or not DATA
     raise ImproperlyConfigured(
         "DATABASE_URL names no PostgreSQL database; set it to postgres://user:password@host:5432/name."
     )
-SSL_MODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
-OPTIONS_OF_DJANGO = {"assume_role", "pool", "server_side_binding"}
+OPTIONS_OF_DJANGO = {"assume_role", "server_side_binding"}
+NUMBERS_OF_LIBPQ = {"connect_timeout", "tcp_user_timeout"} | {
+    f"keepalives{what}" for what in ("", "_idle", "_interval", "_count")
+}
+NOWHERE = "/nonexistent/of-openvolt"  # no directory of a Unix socket
 
 
-def check_database_options(options: dict[str, Any]) -> None:
+def fault_of_options(options: dict[str, Any]) -> str:
+    """What is wrong with the options of libpq, in its words: it looks at most of them before it finds no server."""
+    for name in NUMBERS_OF_LIBPQ & options.keys():
+        if not re.fullmatch(r"-?[0-9]{1,9}", str(options[name])):
+            return f"invalid {name} value: {str(options[name])!r}"
     try:
-        make_conninfo("", **{name: options[name] for name in options.keys() - OPTIONS_OF_DJANGO})
+        anywhere = make_conninfo("", **options | {"host": NOWHERE, "hostaddr": None, "port": None})
     except ProgrammingError as error:
-        raise ImproperlyConfigured(
-            f"DATABASE_URL has an {str(error).strip()}; correct or leave out what follows the question mark."
-        ) from None
-    if (mode := options.get("sslmode", "prefer")) not in SSL_MODES:
-        raise ImproperlyConfigured(
-            f"DATABASE_URL has the sslmode {mode!r}; set it to one of {', '.join(sorted(SSL_MODES))}."
-        )
+        return " ".join(str(error).split())
+    said = PGconn.connect_start(anywhere.encode()).get_error_message()
+    return "" if NOWHERE in said else " ".join(said.split())
 
 
-check_database_options(DATABASES["default"].get("OPTIONS", {}))
+if _fault := fault_of_options(
+    {
+        name: value
+        for name, value in DATABASES["default"].get("OPTIONS", {}).items()
+        if name not in OPTIONS_OF_DJANGO
+    }
+):
+    raise ImproperlyConfigured(
+        f"DATABASE_URL can't be used: {_fault}; correct or leave out what follows the question mark."
+    )
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # A database that went silent is noticed in seconds, not when TCP gives up. Pruning of partitions is off: PostgreSQL 18
@@ -292,22 +307,29 @@ EMAIL_RETRY_SCHEDULE = retry_schedule("60,600,3600,21600,86400")
 # Email
 
 
+def smtp_settings(parts: SplitResult) -> dict[str, object] | None:
+    """None for what says more, or less, than this: a password cut off by its own `#` would make its name the host."""
+    tls = re.fullmatch(r"(?:tls=(?:(1|true|yes|on)|0|false|no|off))?", parts.query, re.IGNORECASE)
+    if not parts.hostname or not tls or parts.path not in {"", "/"} or parts.fragment:
+        return None
+    implicit_tls = parts.scheme in {"smtp+ssl", "smtps"}
+    return {
+        "EMAIL_BACKEND": "deliveries.channels.smtp.EmailBackend",
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": parts.port or (465 if implicit_tls else 587 if parts.scheme == "smtp+tls" else 25),
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_TLS": not implicit_tls and (parts.scheme == "smtp+tls" or tls[1] is not None),
+        "EMAIL_USE_SSL": implicit_tls,
+    }
+
+
 def email_settings(url: str) -> dict[str, object]:
     """Django's and Anymail's settings for an EMAIL_URL: smtp://, file:, console: or anymail+PROVIDER://TOKEN@."""
     parts = urlsplit(url)
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-    if parts.scheme in {"smtp", "smtp+tls", "smtp+ssl", "smtps"} and parts.hostname:
-        implicit_tls = parts.scheme in {"smtp+ssl", "smtps"}
-        return {
-            "EMAIL_BACKEND": "deliveries.channels.smtp.EmailBackend",
-            "EMAIL_HOST": parts.hostname,
-            "EMAIL_PORT": parts.port or (465 if implicit_tls else 587 if parts.scheme == "smtp+tls" else 25),
-            "EMAIL_HOST_USER": unquote(parts.username or ""),
-            "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
-            "EMAIL_USE_TLS": parts.scheme == "smtp+tls"
-            or query.get("tls", "").lower() in {"1", "true", "yes"},
-            "EMAIL_USE_SSL": implicit_tls,
-        }
+    if parts.scheme in {"smtp", "smtp+tls", "smtp+ssl", "smtps"} and (found := smtp_settings(parts)):
+        return found
     if parts.scheme == "file" and parts.path:
         return {
             "EMAIL_BACKEND": "deliveries.channels.eml.EmailBackend",
@@ -321,7 +343,7 @@ def email_settings(url: str) -> dict[str, object]:
         return anymail_settings(parts.scheme.removeprefix("anymail+"), unquote(parts.username), query)
     raise ImproperlyConfigured(
         "EMAIL_URL can't be read; set it like smtp://user:password@host:587?tls=1, file:var/mail, console: "
-        "or anymail+postmark://TOKEN@."
+        "or anymail+postmark://TOKEN@, a password's special characters percent-encoded."
     )
 
 

@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,7 +15,7 @@ import pytest
 import requests
 
 from openvolt_events.serve import CannotStart, Part, choose_environment, port_number, say, where_emails_go
-from tests.support.running import Running, all_gone, free_port, new_directory, wait_for
+from tests.support.running import REPOSITORY, Running, all_gone, free_port, new_directory, wait_for
 
 Run = Callable[..., Running]
 
@@ -81,11 +82,22 @@ def applications(running: Running) -> list[str]:
 
 
 def test_secrets_and_keys_are_for_nobody_elses_eyes(service):
-    modes = {name: stat.S_IMODE((service.var / name).stat().st_mode) for name in ("demo.env", "secrets.env")}
+    files = ("demo.env", "run.env", "secrets.env")
 
-    assert modes == {"demo.env": 0o600, "secrets.env": 0o600}
+    assert {stat.S_IMODE((service.var / name).stat().st_mode) for name in files} == {0o600}
     assert not any(secret in service.said for name, secret in service.keys.items() if "KEY" in name)
     assert service.keys["OPENVOLT_ADMIN_PASSWORD"] not in service.said
+
+
+def test_a_command_can_be_run_beside_it(service):
+    line = '. "$1/run.env" && exec "$2" manage.py reconcile'
+    command = ["sh", "-ac", line, "sh", service.var, sys.executable]
+    given = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+
+    done = subprocess.run(command, cwd=REPOSITORY, env=given, capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_it_says_what_it_is_doing_and_then_where_to_look_in_five_lines(service):

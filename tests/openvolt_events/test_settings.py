@@ -1,6 +1,7 @@
 """The settings as they are read from an environment: what is refused, and that each is documented."""
 
 import ast
+import json
 import os
 import re
 import runpy
@@ -176,6 +177,19 @@ def test_debugging_needs_nothing(read):
         ("DEFAULT_FROM_EMAIL", "Events <events@a.example"),
         ("DATABASE_URL", "postgres://user:hidden@db.example/events?sslmode=nope"),
         ("DATABASE_URL", "postgres://user:hidden@db.example/events?sslmod=require"),
+        ("DATABASE_URL", "postgres://user:hidden@db.example/events?connect_timeout=soon"),
+        ("DATABASE_URL", "postgres://user:hidden@db.example/events?keepalives_idle=99999999999"),
+        ("DATABASE_URL", "postgres://user:hidden@db.example/events?target_session_attrs=best"),
+        ("DATABASE_URL", "postgres://user:hidden@db.example/events?sslmode=require&sslrootcert=system"),
+        ("DATABASE_URL", "postgres://user:hidden@db.example/events?require_auth=hope"),
+        ("DATABASE_URL", "postgres://user:hidden@db.example/events?pool=true"),
+        ("EMAIL_URL", "smtp://me:hidden@mail.example?tls=maybe"),
+        ("EMAIL_URL", "smtp://me:hidden@mail.example?tsl=1"),
+        ("EMAIL_URL", "smtp://me:hidden@mail.example?tls=1&tls=0"),
+        ("EMAIL_URL", "smtp://me:hidden@mail.example?tls="),
+        ("EMAIL_URL", "smtp://me:12#hidden@mail.example"),
+        ("EMAIL_URL", "smtp://me:12/hidden@mail.example"),
+        ("EMAIL_URL", "smtp://me:hidden@mail.example#tls"),
         ("EMAIL_URL", "file:/proc/nope"),
         ("EMAIL_URL", f"file:{__file__}"),
         ("EMAIL_URL", f"file:{__file__}/mail"),
@@ -205,6 +219,8 @@ def test_a_wrong_value_is_refused_in_one_line_that_names_it_and_tells_no_secret(
         ("smtp+tls://mail.example", ("mail.example", 587, "", "", True, False)),
         ("smtps://mail.example", ("mail.example", 465, "", "", False, True)),
         ("smtp+ssl://mail.example", ("mail.example", 465, "", "", False, True)),
+        ("smtps://mail.example?tls=1", ("mail.example", 465, "", "", False, True)),
+        ("smtp://mail.example/?tls=off", ("mail.example", 25, "", "", False, False)),
     ],
 )
 def test_an_email_url_says_all_about_an_smtp_server(read, url, expected):
@@ -361,7 +377,11 @@ def test_without_a_url_of_redis_the_queue_of_jobs_is_in_postgresql(read):
 
 
 @pytest.mark.parametrize(
-    "command", [["manage.py", "check"], ["-m", "gunicorn", "openvolt_events.wsgi", "--bind=127.0.0.1:0"]]
+    "command",
+    [
+        ["manage.py", "check"],
+        ["-m", "gunicorn", "-c", "python:openvolt_events.gunicorn_settings", "--bind=127.0.0.1:0"],
+    ],
 )
 def test_a_process_that_lacks_a_setting_ends_with_one_line_about_it(command):
     given = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
@@ -373,6 +393,20 @@ def test_a_process_that_lacks_a_setting_ends_with_one_line_about_it(command):
     assert done.returncode != 0
     assert "Wrong setting: SECRET_KEY is not set" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_web_servers_own_lines_have_the_form_of_all_others():
+    line = "from gunicorn.config import Config; from openvolt_events.web import Log; Log(Config()).error('Gone: %s', 7)"
+    given = (
+        os.environ | PRODUCTION | {"LOG_FORMAT": "json", "DJANGO_SETTINGS_MODULE": "openvolt_events.settings"}
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", line], cwd=REPOSITORY, env=given, capture_output=True, text=True, timeout=60
+    )
+
+    said = json.loads(done.stderr)
+    assert (said["event"], said["level"]) == ("Gone: 7", "error")
 
 
 @pytest.mark.parametrize(
@@ -397,11 +431,15 @@ def test_emails_come_from_one_address_with_a_name_or_without(read, sender):
 
 
 def test_options_of_the_database_come_through(read):
-    url = f"{PRODUCTION['DATABASE_URL']}?sslmode=verify-full&application_name=events"
+    url = (
+        f"{PRODUCTION['DATABASE_URL']}?sslmode=verify-full&application_name=events&connect_timeout=3"
+        "&host=a.example,b.example&port=5432,5433&target_session_attrs=primary&options=-c%20work_mem%3D8MB"
+    )
 
     options = read(**{**PRODUCTION, "DATABASE_URL": url})["DATABASES"]["default"]["OPTIONS"]
 
     assert (options["sslmode"], options["application_name"]) == ("verify-full", "events")
+    assert (options["host"], options["target_session_attrs"]) == ("a.example,b.example", "primary")
 
 
 def test_a_directory_of_emails_is_made_when_it_is_not_there(read, tmp_path):
