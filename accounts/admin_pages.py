@@ -8,6 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import flatten_fieldsets, quote
 from django.contrib.auth import get_permission_codename
+from django.core.exceptions import ValidationError
 from django.db import OperationalError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -22,6 +23,7 @@ from accounts.query_limits import query_limit, was_given_up
 from accounts.roles import SEE_PAYLOADS
 
 LONGEST_QUERY = timedelta(seconds=5)
+NO_ID = "What was chosen is no row of this list. Nothing was changed; choose again."
 MASKED = "(not shown to viewers)"
 TOO_LONG = (
     "There are too many rows to look through. Narrow the list down: start at the page of an application, "
@@ -156,12 +158,22 @@ class OperatorAdmin(AuditedAdmin):
         self, request: HttpRequest, queryset: QuerySet[Any]
     ) -> HttpResponse | None:
         """Back to the list, or to the page whose button it was."""
+        if not all(map(self.is_an_id, request.POST.getlist(ACTION_CHECKBOX_NAME))):
+            self.message_user(request, NO_ID, messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
         response = super().response_action(request, queryset)
         if isinstance(response, HttpResponseRedirect) and "from_page" in request.POST:
             chosen = request.POST.get(ACTION_CHECKBOX_NAME, "")
             page = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[quote(chosen)])
             return HttpResponseRedirect(page)
         return response
+
+    def is_an_id(self, chosen: str) -> bool:
+        try:
+            self.opts.pk.clean(chosen, None)
+        except ValidationError:
+            return False
+        return True
 
 
 def lookups_of(list_filter: Any) -> set[str]:

@@ -3,8 +3,10 @@
 from functools import update_wrapper
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
 from django.contrib import admin
+from django.core.exceptions import BadRequest
 from django.db import transaction
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
@@ -19,6 +21,12 @@ ROAD = ["accounts", "events", "subscriptions", "deliveries"]
 FRONT_PAGE_PERMISSIONS = ("deliveries.view_delivery", "subscriptions.view_subscription")
 
 
+def refuse_nul(request: HttpRequest) -> None:
+    """No text of the database can hold one, and none of ours could be looked for by it. Forms say so themselves."""
+    if "\0" in request.path or "\0" in unquote(request.META["QUERY_STRING"]):
+        raise BadRequest("The address has a NUL.")
+
+
 class OperatorsSite(admin.AdminSite):
     site_header = "Openvolt Events"
     site_title = "Openvolt Events"
@@ -29,6 +37,7 @@ class OperatorsSite(admin.AdminSite):
         """What the page does is done by who has signed in; the site has checked that first."""
 
         def acting(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            refuse_nul(request)
             act_as(by_staff(request, request.user))  # type: ignore[arg-type]
             return view(request, *args, **kwargs)
 
