@@ -19,6 +19,7 @@ from openvolt_events.demo.screen import Screen, Standing, Tally, table
 DAYS = (date(2026, 10, 24), date(2026, 10, 25))  # an ordinary day of 48 half hours, and the Sunday of 50
 EMAIL_WAIT = timedelta(seconds=20)
 FINISH_WAIT = timedelta(seconds=60)
+RETRY_SCHEDULE = (5, 300, 1800)  # seconds; the service's own may not suit what the receivers play
 REDRAW = timedelta(milliseconds=200)
 LOOK_AGAIN = timedelta(seconds=1)
 
@@ -143,7 +144,7 @@ class Demo:
     def subscription_of(self, subscriber: Subscriber) -> dict[str, Any]:
         common = {"event_types": list(subscriber.event_types), "description": f"Demo: {subscriber.name}"}
         if receiver := self.receivers.get(subscriber.name):
-            return {"channel": "webhook", "url": receiver.url, **common}
+            return {"channel": "webhook", "url": receiver.url, "retry_schedule": RETRY_SCHEDULE, **common}
         return {"channel": "email", "recipients": [self.mailbox.address], **common}
 
     def confirm_recipient(self) -> None:

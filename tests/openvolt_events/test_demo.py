@@ -196,7 +196,7 @@ def test_the_slow_receiver_takes_its_time(receiver):
     answer = send(receiver, "a")
 
     assert answer.ok
-    assert timedelta(seconds=1) <= answer.elapsed <= timedelta(seconds=3)
+    assert timedelta(seconds=1) <= answer.elapsed <= timedelta(seconds=9)  # on a busy machine, too
 
 
 def write_email(directory: Path, name: str, to: str, text: str, document: object = None) -> None:
@@ -473,7 +473,8 @@ def test_when_nothing_listens_the_command_says_so_in_one_line(tmp_path, monkeypa
 @pytest.fixture
 def service() -> Iterator[Running]:
     with new_directory() as directory:
-        running = Running(directory / "var", free_port(), {})
+        # Not the schedule that the demo's receivers are made for.
+        running = Running(directory / "var", free_port(), {"RETRY_SCHEDULE": "1,1"})
         running.wait_until_up()
         yield running
         running.end()
