@@ -230,10 +230,19 @@ def reasons_to_suppress(told: Sequence[Told], now: datetime) -> dict[str, str]:
     }
     hard = {
         one.email: WHY[Kind(one.kind)].format(words=one.description).strip()
-        for one in told
-        if one.kind in WHY
+        for one in after_lifting([one for one in told if one.kind in WHY])
     }
     return many | hard
+
+
+def after_lifting(told: Sequence[Told]) -> Iterator[Told]:
+    """What is told late of before staff lifted the address's suppression is what they have dealt with."""
+    emails = {one.email for one in told}
+    lifted = dict(Suppression.objects.filter(email__in=emails).values_list("email", "lifted_at"))
+    for one in told:
+        lifted_at = lifted.get(one.email)
+        if lifted_at is None or one.at > lifted_at:
+            yield one
 
 
 def soft_bounces(

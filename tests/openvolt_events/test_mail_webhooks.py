@@ -167,6 +167,18 @@ def test_what_is_told_twice_counts_once_even_when_the_suppression_was_lifted_bet
     assert not Suppression.objects.get().is_standing
 
 
+@pytest.mark.parametrize("kind", ["bounced", "complained"])
+def test_what_is_told_late_of_before_a_suppression_was_lifted_does_not_suppress_again(kind):
+    delivery = sent_email()
+    suppress({ANN: "Told by a person."}, "staff", timezone.now())
+    lift(Suppression.objects.get(), timezone.now())
+
+    assert tell("postmark", kind, ANN, delivery.id) == 200
+
+    assert MailEvent.objects.get().kind == kind
+    assert not Suppression.objects.get().is_standing
+
+
 def test_the_developers_see_it_in_the_delivery(settings):
     delivery = sent_email()
     tell("postmark", "bounced", ANN, delivery.id)
@@ -456,6 +468,23 @@ def test_forms_instead_of_json_are_refused_and_break_nothing(provider, body, con
 
     assert 400 <= answer.status_code < 500
     assert not MailEvent.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "broken", [5, {}, {"event": [], "email": ANN}, {"msys": {"message_event": {"type": []}}}], ids=str
+)
+@pytest.mark.parametrize("provider", ["sendgrid", "mailjet", "sparkpost"])
+def test_what_can_be_read_of_a_batch_counts_whatever_else_is_in_it(provider, broken):
+    delivery = sent_email()
+    body, headers = PAYLOADS[provider]("bounced", ANN, delivery.id)
+    known = json.loads(body)
+    batch = [broken, *(known if isinstance(known, list) else [known]), broken]
+
+    assert post(provider, json.dumps(batch).encode(), headers).status_code == 200
+
+    assert MailEvent.objects.get().delivery_id == delivery.id
+    assert Suppression.objects.get().email == ANN
+    assert post(provider, json.dumps([broken] * 2).encode(), headers).status_code == 400
 
 
 def test_an_email_that_mailgun_tells_of_in_the_form_of_old_counts_when_it_is_signed():
