@@ -79,6 +79,11 @@ def encode(payload: Any) -> str:
     return text
 
 
+def size_of(value: Any) -> int:
+    """The bytes of a parsed JSON value as compact UTF-8, numbers as written."""
+    return len(dumps(with_numbers_as_written(value)).encode(errors="surrogatepass"))
+
+
 def is_plain(payload: Any) -> bool:
     """Whether none of its values needs a closer look; a quick way to find it out of most payloads, level by level."""
     level = [payload]

@@ -10,13 +10,12 @@ place that the payload does not have lets nothing through, and neither does an o
 every payload through.
 """
 
-import json
 from collections.abc import Hashable, Iterator
 from decimal import Decimal
 from typing import Any
 
 from events.event_types import PayloadError
-from events.payloads import unrepresentable
+from events.payloads import size_of, unrepresentable
 from events.pointers import LONGEST_POINTER, POINTER, escaped, value_at
 
 MOST_POINTERS = 10
@@ -43,7 +42,7 @@ def unmet(conditions: Conditions, document: Any) -> str | None:
 def key_of(value: Any) -> Hashable:
     """The same for values that are equal in JSON; None for what is never equal: objects, lists, and nothing at all.
 
-    Numbers are compared by what they say in decimals, as PostgreSQL keeps those of a filter: it makes 1e23 an integer.
+    Numbers are compared by what they say in decimals: 1e23 is a float to Python, and the same written out an integer.
     """
     match value:
         case None | bool() | str():
@@ -65,7 +64,7 @@ def faults_of(filter: Any) -> Iterator[PayloadError]:
     elif len(filter) > MOST_POINTERS:
         detail = f"The filter has {len(filter)} pointers; use at most {MOST_POINTERS}."
         yield PayloadError("", detail, "limit")
-    elif (size := len(json.dumps(filter, ensure_ascii=False).encode(errors="surrogatepass"))) > MOST_BYTES:
+    elif (size := size_of(filter)) > MOST_BYTES:
         yield PayloadError("", f"The filter has {size} bytes; use at most {MOST_BYTES}.", "too_large")
     elif problem := next(unrepresentable(filter), None):
         yield problem

@@ -23,6 +23,7 @@ from accounts.models import Application
 from accounts.visible_text import visible
 from events.payloads import Payload
 from events.pointers import LONGEST_POINTER
+from subscriptions.as_written import AsWrittenJSONField
 from subscriptions.encryption import EncryptedTextField
 from subscriptions.filters import Conditions, conditions_of, unmet
 from subscriptions.rhythm import Frequency, Rhythm
@@ -69,13 +70,13 @@ class Subscription(models.Model):
     channel = models.CharField(max_length=7, choices=Channel.choices)
     url = models.URLField(max_length=2048, blank=True)
     event_types = ArrayField(models.CharField(max_length=100))
-    filter = models.JSONField(
+    filter = AsWrittenJSONField(
         default=dict,
         blank=True,
         help_text="JSON pointers into the payload, each with the values allowed there.",
     )
     description = models.CharField(max_length=500, blank=True)
-    metadata = models.JSONField(default=dict, blank=True)
+    metadata = AsWrittenJSONField(default=dict, blank=True)
     encrypted_headers = EncryptedTextField(default="{}", editable=False)
     retry_schedule = ArrayField(
         models.PositiveIntegerField(),
@@ -349,10 +350,6 @@ class SigningSecret(models.Model):
 
 
 class RecipientQuerySet(models.QuerySet["Recipient"]):
-    def with_a_rhythm(self) -> "RecipientQuerySet":
-        """Those who don't want everything at once."""
-        return self.exclude(frequency=Frequency.AT_ONCE, quiet_from=None)
-
     def who_declined(self, application_id: UUID, emails: Iterable[str]) -> set[str]:
         """Of these addresses, those that were asked by this application and wanted nothing, nor to be asked again."""
         addresses = (

@@ -6,6 +6,7 @@ import django.utils.timezone
 from django.db import migrations, models
 
 import accounts.ids
+import subscriptions.as_written
 import subscriptions.encryption
 import subscriptions.models
 
@@ -40,14 +41,14 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "filter",
-                    models.JSONField(
+                    subscriptions.as_written.AsWrittenJSONField(
                         blank=True,
                         default=dict,
                         help_text="JSON pointers into the payload, each with the values allowed there.",
                     ),
                 ),
                 ("description", models.CharField(blank=True, max_length=500)),
-                ("metadata", models.JSONField(blank=True, default=dict)),
+                ("metadata", subscriptions.as_written.AsWrittenJSONField(blank=True, default=dict)),
                 (
                     "encrypted_headers",
                     subscriptions.encryption.EncryptedTextField(default="{}", editable=False),

@@ -31,16 +31,6 @@ SPELLED = [
 ]
 
 
-@pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
-def platform():
-    return Api(factories.platform_key())
-
-
 def body(owner, payload, **more):
     whole = {"application_id": str(owner.id), "type": "user.created", **more}
     return (json.dumps(whole)[:-1] + f',"payload":{payload}}}').encode()
