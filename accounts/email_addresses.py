@@ -1,10 +1,13 @@
 """Addresses that emails may go to: mailboxes at names of the internet's. Whether it is an address, Django says."""
 
+import re
 from collections.abc import Iterable
-from unicodedata import category, normalize
+from unicodedata import normalize
+
+from accounts.visible_text import HIDDEN
 
 LONGEST_LOCAL_PART = 64  # RFC 5321, section 4.5.3.1.1
-INVISIBLE = {"Cc", "Cf", "Zl", "Zp", "Zs"}
+INVISIBLE = re.compile(rf"{HIDDEN.pattern}|[\s\u200c\u200d]")  # no joiner belongs in an address, either
 
 
 class EmailRefused(ValueError):
@@ -14,7 +17,7 @@ class EmailRefused(ValueError):
 def check_email_address(address: str) -> None:
     """Raises `EmailRefused`. Names in any language pass, as long as one sees what they are."""
     local, _, domain = address.rpartition("@")
-    if any(category(character) in INVISIBLE for character in address):
+    if INVISIBLE.search(address):
         raise EmailRefused("The address has invisible characters in it; type it anew.")
     if len(local) > LONGEST_LOCAL_PART:
         raise EmailRefused(

@@ -30,7 +30,7 @@ from events.models import ERASED, Event
 from subscriptions.models import Subscription
 
 BATCH = 200  # events
-SHORTEST = 8  # characters of what is looked for: less is in every other time or number
+SHORTEST, LONGEST = 8, 1000  # characters of what is looked for: less is in every other time or number
 BLANK = {"request_headers": {}, "response_headers": {}, "response_body": ""}
 
 

@@ -21,7 +21,7 @@ from deliveries.ordering import give_key, put_in_order
 from deliveries.wakeup import wake
 from deliveries.writing import save_new
 from events.event_types import EVENT_TYPES
-from events.idempotency import KEPT_FOR, LONGEST_KEY
+from events.idempotency import KEPT_FOR, KEY, WHAT_A_KEY_IS
 from events.models import Event, IdempotencyKey
 from events.payloads import Payload, PayloadRefused, encode
 from subscriptions.models import Channel, Recipient, Subscription
@@ -83,7 +83,8 @@ def publish(
     """Record a change and see to it that every active subscription that matches is told.
 
     Joins the caller's transaction: rolled back, nothing is left and nothing is sent. `occurred_at` is an
-    aware datetime (default: now). The same `idempotency_key`, of 1 to 255 characters, again returns the first event.
+    aware datetime (default: now). The same `idempotency_key`, of 1 to 255 visible ASCII characters, again returns the
+    first event.
 
     Raises UnknownEventType, PayloadRefused (with a JSON pointer to each fault), IdempotencyConflict, or else ValueError
     for a moment or a key that is none.
@@ -139,11 +140,9 @@ def prepare(change: Change, now: datetime) -> Event:
 
 
 def check_key(key: object) -> None:
-    if key is None or (isinstance(key, str) and 0 < len(key) <= LONGEST_KEY and "\0" not in key):
+    if key is None or (isinstance(key, str) and KEY.fullmatch(key)):
         return
-    raise ValueError(
-        f"The idempotency key {key!r:.300} is no text of 1 to {LONGEST_KEY} characters without U+0000."
-    )
+    raise ValueError(f"The idempotency key {key!r:.300} is not {WHAT_A_KEY_IS}.")
 
 
 def in_utc(occurred_at: object) -> datetime:
@@ -170,33 +169,55 @@ def reserve_keys(
     changes: Sequence[Change], events: Sequence[Event], key_of_all: str | None
 ) -> list[Published]:
     """Each event, or the one that was published under its idempotency key before, here or earlier."""
-    asked = [asked_key(change, event) for change, event in zip(changes, events, strict=True)]
-    together = None
-    if key_of_all and events:
-        fingerprint = hashed("\n".join(["batch", *map(said_with_key, changes, events)]))
-        together = known_by(key_of_all, fingerprint, events[0])
-        within = f"batch {hashed(key_of_all)}"  # finds those again that have no key of their own
-        asked = [
-            one or known_by(f"{within} {index}", fingerprint, event)
-            for index, (one, event) in enumerate(zip(asked, events, strict=True))
-        ]
-    holders = reserve([one for one in (together, *asked) if one])
-    if together and holders[together.key].fingerprint != together.fingerprint:
-        raise IdempotencyConflict(together.key)
-    published, reasons = [], {}
-    for index, (one, event) in enumerate(zip(asked, events, strict=True)):
-        holder = holders[one.key] if one else None
-        if one and holder and holder.fingerprint != one.fingerprint:
-            reasons[index] = IdempotencyConflict(one.key)
-        published.append(Published(holder.event, replayed=holder is not one) if holder else Published(event))
-    if reasons:
-        raise ItemsRefused(reasons)
-    if together and holders[together.key] is together and published[0].replayed:
-        IdempotencyKey.objects.filter(key=together.key).update(event=published[0].event)
+    keys = [own_key(change, event) for change, event in zip(changes, events, strict=True)]
+    if not (key_of_all and events):
+        return published_under(keys, reserve([key for key in keys if key]), events)
+    said_in_all = "\n".join(["batch", *map(said_with_key, changes, events)])
+    batch = known_by(key_of_all, hashed(said_in_all), events[0])
+    return reserve_together(batch, keys, events)
+
+
+def reserve_together(
+    batch: IdempotencyKey, keys: Sequence[IdempotencyKey | None], events: Sequence[Event]
+) -> list[Published]:
+    """The same, of events that one key names together: it finds those again, too, that have no key of their own."""
+    within = f"batch {hashed(batch.key)}"
+    each = [
+        key or known_by(f"{within} {index}", batch.fingerprint, event)
+        for index, (key, event) in enumerate(zip(keys, events, strict=True))
+    ]
+    holders = reserve([batch, *each])
+    if is_conflict(batch, holders):
+        raise IdempotencyConflict(batch.key)
+    published = published_under(each, holders, events)
+    if holders[batch.key] is batch and published[0].replayed:  # the event that its row names is not stored
+        IdempotencyKey.objects.filter(key=batch.key).update(event=published[0].event)
     return published
 
 
-def asked_key(change: Change, event: Event) -> IdempotencyKey | None:
+def published_under(
+    keys: Sequence[IdempotencyKey | None], holders: Mapping[str, IdempotencyKey], events: Sequence[Event]
+) -> list[Published]:
+    """Each event, or that of the row that holds its key. Raises ItemsRefused."""
+    conflicts = {
+        index: IdempotencyConflict(key.key)
+        for index, key in enumerate(keys)
+        if key and is_conflict(key, holders)
+    }
+    if conflicts:
+        raise ItemsRefused(conflicts)
+    return [
+        Published(holders[key.key].event, replayed=holders[key.key] is not key) if key else Published(event)
+        for key, event in zip(keys, events, strict=True)
+    ]
+
+
+def is_conflict(key: IdempotencyKey, holders: Mapping[str, IdempotencyKey]) -> bool:
+    """Whether another body was sent with it before."""
+    return holders[key.key].fingerprint != key.fingerprint
+
+
+def own_key(change: Change, event: Event) -> IdempotencyKey | None:
     if change.idempotency_key is None:
         return None
     return known_by(change.idempotency_key, hashed(said(change, event)), event)

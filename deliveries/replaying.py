@@ -26,7 +26,7 @@ from accounts.audit import picture, record
 from deliveries.chores import alone, number_of
 from deliveries.digests import due_with_others
 from deliveries.dispatch import THREADS, over_after
-from deliveries.lifecycle import NotPossible, cancel_and_let_go
+from deliveries.lifecycle import NotPossible, cancel_and_let_go, refuse_deleted
 from deliveries.locking import lock_beside_publishers, lock_shared
 from deliveries.models import Attempt, Delivery, Replay, Trigger
 from deliveries.ordering import key_in
@@ -125,11 +125,10 @@ def plan(
 def start(replay: Replay) -> Replay:
     """Save the job, which is worked off from then on.
 
-    Raises NotPossible when the subscription was deleted, or has enough of them.
+    Raises SubscriptionDeleted, and NotPossible when the subscription has enough of them.
     """
     with transaction.atomic():
-        if lock_beside_publishers(replay.subscription_id).deleted_at is not None:
-            raise NotPossible("The subscription was deleted; only its history is left.")
+        refuse_deleted(lock_beside_publishers(replay.subscription_id))
         if Replay.objects.running().filter(subscription=replay.subscription_id).count() >= MOST_RUNNING:
             raise NotPossible(
                 f"{MOST_RUNNING} replays of this subscription are running. Wait for one of them, or cancel one."

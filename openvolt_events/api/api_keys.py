@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_view
-from rest_framework import generics, serializers
+from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,7 +18,14 @@ from rest_framework.response import Response
 from accounts.models import ApiKey, Scope
 from deliveries.api_keys import issue_api_key, rotate_api_key
 from openvolt_events.api.authentication import HasApplicationKey, application_of, key_of
-from openvolt_events.api.fields import BoundedList, OneLine, StrictSerializer, Timestamp, overlap_seconds
+from openvolt_events.api.fields import (
+    BoundedList,
+    Choice,
+    OneLine,
+    StrictSerializer,
+    Timestamp,
+    overlap_seconds,
+)
 from openvolt_events.api.views import OfApplication, StrictList, StrictView, checked_input
 
 
@@ -53,7 +60,7 @@ class NewApiKeyAnswer(ApiKeyAnswer):
 class NewApiKey(StrictSerializer):
     name = OneLine(max_length=200, default="", allow_blank=True)
     scopes = BoundedList(
-        child=serializers.ChoiceField(Scope.choices),
+        child=Choice(Scope.choices),
         required=False,
         min_length=1,
         max_length=len(Scope),
@@ -74,15 +81,6 @@ class KeyOverlap(StrictSerializer):
     overlap_seconds = overlap_seconds(default=0)
 
 
-def keys_of(request: Request) -> QuerySet[ApiKey]:
-    return ApiKey.objects.valid(timezone.now()).filter(application=application_of(request))
-
-
-def found(request: Request, id: UUID) -> ApiKey:
-    key: ApiKey = generics.get_object_or_404(keys_of(request), id=id)
-    return key
-
-
 def refuse_more_than_own(request: Request, scopes: Collection[str]) -> None:
     """A key must not make itself one that may do more."""
     own = key_of(request).scopes
@@ -97,14 +95,17 @@ def made(row: ApiKey, key: str) -> dict[str, Any]:
     return {**ApiKeyAnswer(row).data, "api_key": key}
 
 
-@extend_schema_view(get=extend_schema(operation_id="list_api_keys", summary="List the keys that are valid"))
-class ApiKeys(OfApplication, StrictList):
-    permission_classes = (HasApplicationKey,)
+class OfValidKeys(OfApplication):
     queryset = ApiKey.objects.all()
-    serializer_class = ApiKeyAnswer
 
     def get_queryset(self) -> QuerySet[ApiKey]:
         return super().get_queryset() & ApiKey.objects.valid(timezone.now())
+
+
+@extend_schema_view(get=extend_schema(operation_id="list_api_keys", summary="List the keys that are valid"))
+class ApiKeys(OfValidKeys, StrictList):
+    permission_classes = (HasApplicationKey,)
+    serializer_class = ApiKeyAnswer
 
     @extend_schema(
         operation_id="create_api_key",
@@ -119,7 +120,7 @@ class ApiKeys(OfApplication, StrictList):
         return Response(made(row, key), HTTPStatus.CREATED)
 
 
-class SingleApiKey(StrictView):
+class SingleApiKey(OfValidKeys, StrictView):
     permission_classes = (HasApplicationKey,)
 
     @extend_schema(
@@ -129,11 +130,11 @@ class SingleApiKey(StrictView):
         responses={204: None},
     )
     def delete(self, request: Request, id: UUID) -> Response:
-        found(request, id).revoke(timezone.now())
+        self.get_object().revoke(timezone.now())
         return Response(status=HTTPStatus.NO_CONTENT)
 
 
-class RotateApiKey(StrictView):
+class RotateApiKey(OfValidKeys, StrictView):
     permission_classes = (HasApplicationKey,)
 
     @extend_schema(
@@ -147,7 +148,7 @@ class RotateApiKey(StrictView):
         responses={200: NewApiKeyAnswer},
     )
     def post(self, request: Request, id: UUID) -> Response:
-        key = found(request, id)
+        key = self.get_object()
         refuse_more_than_own(request, key.scopes)
         overlap = timedelta(seconds=checked_input(KeyOverlap, request)["overlap_seconds"])
         by = f"API key {request.auth}"

@@ -8,7 +8,12 @@ from uuid import UUID
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
+from drf_spectacular.utils import (
+    extend_schema,
+    extend_schema_field,
+    extend_schema_view,
+    inline_serializer,
+)
 from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,7 +25,7 @@ from deliveries.models import Attempt, Delivery, MailEvent, Trigger
 from deliveries.partitions import EPOCH, first_id
 from deliveries.waiting import why_waiting
 from events.event_types import EVENT_TYPES
-from openvolt_events.api.authentication import HasApplicationKey, application_of
+from openvolt_events.api.authentication import HasApplicationKey
 from openvolt_events.api.fields import AfterFilter, BeforeFilter, Nothing, Timestamp
 from openvolt_events.api.ids import IdFilter
 from openvolt_events.api.views import OfApplication, StrictList, StrictView, checked_input
@@ -58,6 +63,9 @@ class DeliverySummary(serializers.ModelSerializer):
             ),
         )
         read_only_fields = fields
+
+
+DeliveriesMade = inline_serializer("DeliveriesMade", {"data": DeliverySummary(many=True)})
 
 
 class TimingsOfAttempt(serializers.Serializer):
@@ -157,10 +165,6 @@ def within_the_calendar(moment: datetime) -> datetime:
     return min(max(moment, EPOCH + LAG), LATEST)
 
 
-def deliveries_of(request: Request) -> QuerySet[Delivery]:
-    return Delivery.objects.filter(application=application_of(request)).select_related("recipient")
-
-
 @extend_schema_view(get=extend_schema(operation_id="list_deliveries", summary="List deliveries"))
 class Deliveries(OfApplication, StrictList):
     """The application's deliveries, newest first; the attempts are in the single delivery."""
@@ -171,6 +175,13 @@ class Deliveries(OfApplication, StrictList):
     filterset_class = DeliveryFilter
 
 
+@extend_schema_view(
+    get=extend_schema(
+        operation_id="get_delivery",
+        summary="Get a delivery with its attempts",
+        description=f"Oldest first, the last {MOST_ATTEMPTS} of them.",
+    )
+)
 class SingleDelivery(OfApplication, generics.RetrieveAPIView, StrictView):
     newest = Attempt.objects.order_by("-number")[:MOST_ATTEMPTS]
     newest_told = MailEvent.objects.order_by("-at", "-id")[:MOST_ATTEMPTS]
@@ -181,19 +192,11 @@ class SingleDelivery(OfApplication, generics.RetrieveAPIView, StrictView):
         Prefetch("mail_events", newest_told, to_attr="newest_mail_events"),
     )
     serializer_class = WholeDelivery
-    lookup_field = "id"
-
-    @extend_schema(
-        operation_id="get_delivery",
-        summary="Get a delivery with its attempts",
-        description=f"Oldest first, the last {MOST_ATTEMPTS} of them.",
-    )
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
 
 
-class DeliveryRetry(StrictView):
+class DeliveryRetry(OfApplication, StrictView):
     permission_classes = (HasApplicationKey,)
+    queryset = Delivery.objects.select_related("recipient")
 
     @extend_schema(
         operation_id="retry_delivery",
@@ -204,13 +207,14 @@ class DeliveryRetry(StrictView):
         responses={202: DeliverySummary},
     )
     def post(self, request: Request, id: UUID) -> Response:
-        delivery = generics.get_object_or_404(deliveries_of(request), id=id)
+        delivery = self.get_object()
         checked_input(Nothing, request)
         return Response(DeliverySummary(retry(delivery, timezone.now())).data, HTTPStatus.ACCEPTED)
 
 
-class DeliveryCancel(StrictView):
+class DeliveryCancel(OfApplication, StrictView):
     permission_classes = (HasApplicationKey,)
+    queryset = Delivery.objects.select_related("recipient")
 
     @extend_schema(
         operation_id="cancel_delivery",
@@ -219,6 +223,6 @@ class DeliveryCancel(StrictView):
         responses={200: DeliverySummary},
     )
     def post(self, request: Request, id: UUID) -> Response:
-        delivery = generics.get_object_or_404(deliveries_of(request), id=id)
+        delivery = self.get_object()
         checked_input(Nothing, request)
         return Response(DeliverySummary(cancel(delivery, timezone.now())).data)

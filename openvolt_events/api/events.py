@@ -1,7 +1,6 @@
 """/v1/events: what happened, published by the platform and read by the application that it concerns."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from http import HTTPStatus
 from itertools import accumulate
 from typing import Any
@@ -15,7 +14,6 @@ from drf_spectacular.utils import (
     OpenApiParameter,
     OpenApiResponse,
     extend_schema,
-    extend_schema_field,
     extend_schema_view,
     inline_serializer,
 )
@@ -24,40 +22,17 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.models import Application, Scope
-from deliveries.channels import Notification
+from accounts.models import Application
 from deliveries.lifecycle import replay
 from deliveries.models import Delivery
-from deliveries.previewing import Code, Verdict, preview
-from deliveries.publishing import (
-    Change,
-    IdempotencyConflict,
-    ItemsRefused,
-    Published,
-    UnknownEventType,
-    checked,
-    publish_many,
-)
 from events.event_types import EVENT_TYPES
-from events.idempotency import KEPT_FOR, LONGEST_KEY
 from events.models import Event
-from events.payloads import PayloadRefused
-from events.verbatim import Verbatim
-from openvolt_events.api.authentication import (
-    HasAnyReadingKey,
-    HasApplicationKey,
-    HasPlatformKey,
-    application_of,
-    key_of,
-)
-from openvolt_events.api.deliveries import DeliverySummary
+from openvolt_events.api.authentication import HasApplicationKey, HasPlatformKey, application_of
+from openvolt_events.api.deliveries import DeliveriesMade, DeliverySummary
 from openvolt_events.api.fields import (
     AfterFilter,
-    AnyJSON,
     BeforeFilter,
     BoundedList,
-    EventTypeName,
-    OneLine,
     StoredJSON,
     StrictSerializer,
     Timestamp,
@@ -65,20 +40,22 @@ from openvolt_events.api.fields import (
 from openvolt_events.api.ids import Id
 from openvolt_events.api.json import BatchJSONParser
 from openvolt_events.api.pagination import NewestFirst
-from openvolt_events.api.problems import InvalidInput, KeysConflict, NoSuchId, error_at, errors_of
+from openvolt_events.api.problems import InvalidInput, NoSuchId, error_at
+from openvolt_events.api.publishing import (
+    IDEMPOTENCY_KEY,
+    Batch,
+    NewEvent,
+    idempotency_key,
+    publish_items,
+    publish_response,
+    read_batch,
+    read_event,
+)
 from openvolt_events.api.views import Conditional, OfApplication, StrictList, StrictView, checked_input
-from subscriptions.models import Channel, Subscription
+from subscriptions.models import Subscription
 
 MOST_DELIVERIES = 200  # in an event's own answer; /v1/deliveries?event_id= has all
 MOST_PAGE_BYTES = 8 * 1024 * 1024  # of payloads
-IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key",
-    {"type": "string", "pattern": f"^[ -~]{{1,{LONGEST_KEY}}}$"},
-    OpenApiParameter.HEADER,
-    description="Makes it safe to send the same again: what it answered first, with `idempotent-replayed: true`. "
-    f"Known for {KEPT_FOR // timedelta(hours=1)} hours.",
-)
-
 IF_NONE_MATCH = OpenApiParameter(
     "If-None-Match",
     str,
@@ -125,84 +102,7 @@ class WholeEvent(PublishedEvent):
         read_only_fields = fields
 
 
-class NewEvent(StrictSerializer):
-    application_id = Id()
-    type = EventTypeName(max_length=100)
-    payload = AnyJSON(
-        help_text="Any JSON value that fits the `schema` of its type (`GET /v1/event-types/{name}`), without U+0000."
-    )
-    occurred_at = Timestamp(required=False)
-
-
-class EventToPreview(NewEvent):
-    """As it would be published. With an application key, `application_id` may be left out."""
-
-    application_id = Id(required=False)
-
-
-class NewEventOfBatch(NewEvent):
-    idempotency_key = OneLine(max_length=LONGEST_KEY, required=False)
-
-
-class Batch(StrictSerializer):
-    events = BoundedList(
-        child=NewEventOfBatch(),
-        min_length=1,
-        max_length=settings.MAX_BATCH_EVENTS,
-        error_messages={
-            "max_length": "A batch has at most {max_length} events (MAX_BATCH_EVENTS). Send several batches."
-        },
-    )
-
-
 PublishedBatch = inline_serializer("PublishedBatch", {"data": PublishedEvent(many=True)})
-DeliveriesMade = inline_serializer("DeliveriesMade", {"data": DeliverySummary(many=True)})
-
-
-class Reason(serializers.Serializer):
-    verdict = serializers.ChoiceField(
-        [str(one) for one in Verdict],
-        source="fate.verdict",
-        help_text="`told`: as soon as nothing else has to be waited for, or with a digest; `held`: kept until "
-        "what holds it is over; or `not_told`.",
-    )
-    code = serializers.ChoiceField(
-        [str(one) for one in Code], source="fate.code", allow_null=True, help_text="Why not, or not at once."
-    )
-    reason = serializers.CharField(source="fate.reason", allow_null=True, help_text="The same for people.")
-
-
-class RecipientPreviewed(Reason):
-    email = serializers.EmailField()
-
-
-class SubscriptionOfPreview(Reason):
-    """What would become of the event for one subscription; by email, it is `told` if anybody is."""
-
-    subscription_id = serializers.UUIDField(source="subscription.id")
-    channel = serializers.ChoiceField(Channel.choices, source="subscription.channel")
-    description = serializers.CharField(source="subscription.description")
-    pointer = serializers.CharField(
-        source="fate.pointer", allow_null=True, help_text="Where in the payload the filter does not match."
-    )
-    recipients = RecipientPreviewed(many=True, allow_null=True, help_text="Of emails; null for a webhook.")
-
-
-@extend_schema_field({"$ref": "#/components/schemas/Notification"})
-class NotificationPreviewed(serializers.Field):
-    def to_representation(self, value: Notification) -> Any:
-        return Verbatim(value.body().decode())
-
-
-class EventPreviewed(serializers.Serializer):
-    """Who would be told, of all subscriptions, newest first."""
-
-    subscriptions = SubscriptionOfPreview(many=True)
-    notification = NotificationPreviewed(
-        allow_null=True,
-        help_text="What would be sent to the first one; to the others with their own `subscription_id`. The "
-        "`delivery_id` is made up for this preview: no delivery has it. Null if it is for nobody.",
-    )
 
 
 class ReplayTargets(StrictSerializer):
@@ -321,46 +221,8 @@ class EventBatch(StrictView):
         return publish_response({"data": data}, all(one.replayed for one in published))
 
 
-class PreviewOfEvent(StrictView):
-    permission_classes = (HasAnyReadingKey,)
-    scope = Scope.READ  # it stores nothing
-
-    @extend_schema(
-        operation_id="preview_event",
-        summary="See who would be told of an event",
-        description="The body of a publish, refused as a publish would refuse it: answers which of the application's "
-        "subscriptions would be told, which not and why, and the notification. Nothing is stored, nobody is told. A "
-        "key of the platform names the application; an application's own needs the scope `read`, and may leave "
-        "`application_id` out; another application's answers 404.",
-        request=EventToPreview,
-        responses={200: EventPreviewed},
-    )
-    def post(self, request: Request) -> Response:
-        own = key_of(request).application
-        item: Mapping[str, Any]
-        if own:
-            applications = {own.id: own}
-            item = {"application_id": own.id, **read_event(EventToPreview, request, applications)}
-            refuse_foreign(item["application_id"], own)
-        else:
-            item = read_event(NewEvent, request)
-            applications = known_applications({"": item})
-        try:
-            found = preview(change_of(item, applications), timezone.now())
-        except (UnknownEventType, PayloadRefused) as reason:
-            raise InvalidInput(list(faults("", reason))) from None
-        return Response(EventPreviewed(found).data)
-
-
-class SingleEvent(OfApplication, generics.RetrieveAPIView, Conditional):
-    newest = Delivery.objects.select_related("recipient").order_by("-id")[:MOST_DELIVERIES]
-
-    permission_classes = (HasApplicationKey,)
-    queryset = Event.objects.prefetch_related(Prefetch("deliveries", newest, to_attr="newest_deliveries"))
-    serializer_class = WholeEvent
-    lookup_field = "id"
-
-    @extend_schema(
+@extend_schema_view(
+    get=extend_schema(
         operation_id="get_event",
         summary="Get an event",
         description=f"With its payload as it was published, and its {MOST_DELIVERIES} newest deliveries. The `ETag` "
@@ -368,12 +230,18 @@ class SingleEvent(OfApplication, generics.RetrieveAPIView, Conditional):
         parameters=[IF_NONE_MATCH],
         responses={200: WholeEvent, 304: NOT_MODIFIED},
     )
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
+)
+class SingleEvent(OfApplication, generics.RetrieveAPIView, Conditional):
+    newest = Delivery.objects.select_related("recipient").order_by("-id")[:MOST_DELIVERIES]
 
-
-class EventReplay(StrictView):
     permission_classes = (HasApplicationKey,)
+    queryset = Event.objects.prefetch_related(Prefetch("deliveries", newest, to_attr="newest_deliveries"))
+    serializer_class = WholeEvent
+
+
+class EventReplay(OfApplication, StrictView):
+    permission_classes = (HasApplicationKey,)
+    queryset = Event.objects.all()
 
     @extend_schema(
         operation_id="replay_event",
@@ -384,11 +252,10 @@ class EventReplay(StrictView):
         responses={202: DeliveriesMade},
     )
     def post(self, request: Request, id: UUID) -> Response:
-        application = application_of(request)
-        event = generics.get_object_or_404(Event.objects.filter(application=application), id=id)
+        event = self.get_object()
         wanted = checked_input(ReplayTargets, request).get("subscription_ids")
         if wanted is not None:
-            check_subscriptions(application, wanted)
+            check_subscriptions(application_of(request), wanted)
         made = replay(event, wanted, timezone.now())
         return Response({"data": DeliverySummary(made, many=True).data}, HTTPStatus.ACCEPTED)
 
@@ -403,152 +270,3 @@ def check_subscriptions(application: Application, ids: Sequence[UUID]) -> None:
     ]
     if errors:
         raise NoSuchId(errors)
-
-
-def read_event(
-    serializer: type[NewEvent], request: Request, known: Mapping[UUID, Application] | None = None
-) -> Mapping[str, Any]:
-    """The event of the body. Raises InvalidInput with all that is wrong with it; `known` are the applications that
-    this key may name, by default every one.
-    """
-    reader = serializer(data=request.data)
-    if not reader.is_valid():
-        raise InvalidInput(list(faults_of_items({"": request.data}, {"": reader.errors}, known)))
-    event: Mapping[str, Any] = reader.validated_data
-    return event
-
-
-def read_batch(request: Request) -> Mapping[str, Mapping[str, Any]]:
-    """The events of the body by their places in it. Raises InvalidInput with all that is wrong with any of them."""
-    reader = Batch(data=request.data)
-    if reader.is_valid():
-        return by_place(reader.validated_data["events"])
-    of_batch = dict(reader.errors)
-    of_items = of_batch.pop("events", {})
-    if not isinstance(request.data, Mapping) or not isinstance(of_items, Mapping):  # no list of events
-        raise InvalidInput(list(errors_of(reader.errors)))
-    wrong = {place_of(index): found for index, found in of_items.items()}
-    raise InvalidInput([*errors_of(of_batch), *faults_of_items(by_place(request.data["events"]), wrong)])
-
-
-def by_place(items: Sequence[Any]) -> dict[str, Any]:
-    return {place_of(index): item for index, item in enumerate(items)}
-
-
-def place_of(index: int) -> str:
-    """The JSON pointer of an item of a batch."""
-    return f"/events/{index}"
-
-
-def faults_of_items(
-    items: Mapping[str, Any],
-    wrong: Mapping[str, Mapping[str, Any]],
-    known: Mapping[UUID, Application] | None = None,
-) -> Iterator[dict[str, str]]:
-    """What the serializer has found, and what else a publish would: so that nobody has to send it twice to see all."""
-    named = [
-        id_of(item) for place, item in items.items() if is_there("application_id", item, wrong.get(place, {}))
-    ]
-    applications = applications_of(set(named)) if known is None else known
-    for place, item in items.items():
-        found = wrong.get(place, {})
-        yield from errors_of(found, place)
-        if is_there("application_id", item, found) and id_of(item) not in applications:
-            yield no_application(place, id_of(item))
-        if is_there("type", item, found) and is_there("payload", item, found):
-            try:
-                checked(item["type"], item["payload"])
-            except (UnknownEventType, PayloadRefused) as reason:
-                yield from faults(place, reason)
-
-
-def is_there(name: str, item: Any, wrong: Mapping[str, Any]) -> bool:
-    """Whether the item has the field, and the serializer has nothing against it."""
-    return isinstance(item, Mapping) and name in item and name not in wrong
-
-
-def id_of(item: Mapping[str, Any]) -> UUID:
-    return UUID(str(item["application_id"]))
-
-
-def no_application(place: str, id: UUID) -> dict[str, str]:
-    return error_at(f"{place}/application_id", f"There is no application {id}.", "not_found")
-
-
-def refuse_foreign(id: UUID, own: Application) -> None:
-    if id != own.id:
-        raise NoSuchId([no_application("", id)])
-
-
-def publish_items(items: Mapping[str, Mapping[str, Any]], key_of_all: str | None = None) -> list[Published]:
-    """Publish all or none, each named by its place in the body: a JSON pointer."""
-    applications = known_applications(items)
-    changes = [change_of(item, applications) for item in items.values()]
-    try:
-        return publish_many(changes, timezone.now(), key_of_all)
-    except ItemsRefused as refused:
-        places = list(items)
-        raise problem_of({places[index]: reason for index, reason in refused.reasons.items()}) from None
-
-
-def known_applications(items: Mapping[str, Mapping[str, Any]]) -> dict[UUID, Application]:
-    """The items' own. Raises InvalidInput when there is none of one of them."""
-    applications = applications_of({item["application_id"] for item in items.values()})
-    if any(item["application_id"] not in applications for item in items.values()):
-        raise InvalidInput(list(faults_of_items(items, {}, applications)))
-    return applications
-
-
-def applications_of(ids: Collection[UUID]) -> dict[UUID, Application]:
-    """Below the ORM, whose making of this query takes a tenth of a single publish."""
-    table = Application._meta.db_table
-    found = Application.objects.raw(f"SELECT * FROM {table} WHERE id = ANY(%s)", [list(ids)])  # noqa: S608
-    return {one.id: one for one in found}
-
-
-def change_of(item: Mapping[str, Any], applications: Mapping[UUID, Application]) -> Change:
-    return Change(
-        application=applications[item["application_id"]],
-        type=item["type"],
-        payload=item["payload"],
-        occurred_at=item.get("occurred_at"),
-        idempotency_key=item.get("idempotency_key"),
-    )
-
-
-def problem_of(reasons: Mapping[str, Exception]) -> Exception:
-    """Why items were refused, by their places, as the API says it."""
-    if any(isinstance(reason, IdempotencyConflict) for reason in reasons.values()):
-        return reasons.get("") or KeysConflict(
-            [
-                error_at(f"{place}/idempotency_key", str(reason), "used_before")
-                for place, reason in reasons.items()
-            ]
-        )
-    return InvalidInput([error for place, reason in reasons.items() for error in faults(place, reason)])
-
-
-def faults(place: str, reason: Exception) -> Iterator[dict[str, str]]:
-    match reason:
-        case PayloadRefused(errors=errors):
-            for error in errors:
-                yield error_at(f"{place}/payload{error.pointer}", error.detail, error.code)
-        case UnknownEventType():
-            yield error_at(f"{place}/type", str(reason), "unknown_type")
-        case _:
-            raise reason
-
-
-def idempotency_key(request: Request) -> str | None:
-    """From its header; None without one."""
-    key = request.headers.get("idempotency-key")
-    if key is None or (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
-        return key
-    detail = f"The header Idempotency-Key is not 1 to {LONGEST_KEY} visible ASCII characters; send a UUID."
-    raise InvalidInput([error_at("", detail, "idempotency_key")])
-
-
-def publish_response(document: Mapping[str, Any], replayed: bool) -> Response:
-    if replayed:
-        return Response(document, HTTPStatus.OK, headers={"idempotent-replayed": "true"})
-    return Response(document, HTTPStatus.CREATED)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.exceptions import ValidationError as FormError
 from django_filters.fields import IsoDateTimeField
@@ -17,7 +17,8 @@ from accounts.email_addresses import EmailRefused, check_email_address
 from deliveries.channels import event_timestamp
 from events.event_types import EVENT_TYPES
 from events.verbatim import Verbatim
-from openvolt_events.api.problems import MOST_ERRORS
+from openvolt_events.api.problems import MOST_ERRORS, beginning
+from subscriptions.addresses import LONGEST_URL, AddressRefused, check_url
 
 # Patterns that mean the same in ECMA 262, which JSON Schema has, and in Python. Each has its own idea of what \s is.
 UNSEEN = r"\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
@@ -121,6 +122,45 @@ class WholeNumber(serializers.IntegerField):
             self.fail("invalid")
         value: int = super().to_internal_value(data)
         return value
+
+
+class TrueOrFalse(serializers.BooleanField):
+    """A JSON boolean; no string or number is one."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+@extend_schema_field(
+    {
+        "type": "string",
+        "format": "uri",
+        "maxLength": LONGEST_URL,
+        # Without credentials, fragment, backslash and white space.
+        "pattern": rf"^https?://[^/?#@\\\u0000{UNSEEN}]+([/?][^#\\\u0000{UNSEEN}]*)?$",
+    }
+)
+class WebAddress(Text):
+    """A URL. Where it may lead, `check_url` says."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=LONGEST_URL, **options)
+
+    def run_validators(self, value: Any) -> None:
+        super().run_validators(value)
+        try:
+            check_url(value)
+        except AddressRefused as refused:
+            raise ValidationError(str(refused), "address") from None
+
+
+class Choice(serializers.ChoiceField):
+    """One of a few words. Of what is none, an error has the beginning."""
+
+    def fail(self, key: str, **of: Any) -> NoReturn:
+        super().fail(key, **{name: beginning(str(value)) for name, value in of.items()})
 
 
 class BoundedList(serializers.ListField):

@@ -17,21 +17,34 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from accounts.limits import LimitReached
-from deliveries.lifecycle import NotPossible
+from deliveries.lifecycle import NotPossible, SubscriptionDeleted
 from deliveries.publishing import IdempotencyConflict
-from events.pointers import escaped
+from events.pointers import escaped, steps
 
 MEDIA_TYPE = "application/problem+json"
 CONFLICTS = (NotPossible, LimitReached, IdempotencyConflict)
 DATABASE_AWAY = (OperationalError, InterfaceError)
 RETRY_SECONDS = "5"
 MOST_ERRORS = 100
+LONGEST_QUOTE = 100  # characters of the input that an error repeats
+LONGEST_DETAIL = 1000
 
 log = structlog.get_logger(__name__)
 
 
 def error_at(pointer: str, detail: str, code: str) -> dict[str, str]:
-    return {"pointer": pointer, "detail": detail, "code": code}
+    return {"pointer": short_pointer(pointer), "detail": beginning(detail, LONGEST_DETAIL), "code": code}
+
+
+def short_pointer(pointer: str) -> str:
+    """Each step of it cut, as a whole character (`~1` is one)."""
+    if len(pointer) <= LONGEST_QUOTE:
+        return pointer
+    return "".join(f"/{escaped(beginning(step))}" for step in steps(pointer))
+
+
+def beginning(text: str, longest: int = LONGEST_QUOTE) -> str:
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 class InvalidInput(exceptions.APIException):
@@ -105,6 +118,8 @@ def described(error: Exception) -> tuple[dict[str, Any] | None, dict[str, str]]:
     if isinstance(error, InvalidInput):
         errors = error.errors[:MOST_ERRORS]
         return problem(error.status_code, in_short(error.errors), "invalid-input", errors=errors), {}
+    if isinstance(error, Http404 | SubscriptionDeleted):
+        error = exceptions.NotFound("There is no such thing here, or it belongs to another application.")
     if isinstance(error, CONFLICTS):
         code = "idempotency-conflict" if isinstance(error, IdempotencyConflict) else "conflict"
         return problem(HTTPStatus.CONFLICT, str(error), code), {}
@@ -116,8 +131,6 @@ def described(error: Exception) -> tuple[dict[str, Any] | None, dict[str, str]]:
         return unavailable(), {"Retry-After": RETRY_SECONDS}
     if isinstance(error, RequestDataTooBig):
         return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.", "too-large"), {}
-    if isinstance(error, Http404):
-        error = exceptions.NotFound("There is no such thing here, or it belongs to another application.")
     if isinstance(error, PermissionDenied):
         error = exceptions.PermissionDenied()
     if isinstance(error, exceptions.APIException):

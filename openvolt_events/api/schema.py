@@ -17,7 +17,7 @@ from events.event_types import EVENT_TYPES, EventType
 from openvolt_events.api.authentication import ApiKeyAuthentication
 from openvolt_events.api.examples import NOTIFICATIONS
 from openvolt_events.api.fields import StrictSerializer, Text
-from openvolt_events.api.problems import MEDIA_TYPE
+from openvolt_events.api.problems import LONGEST_QUOTE, MEDIA_TYPE
 from openvolt_events.api.throttling import SECONDS
 from openvolt_events.api.views import Conditional, OfApplication, StrictList, StrictView
 
@@ -36,11 +36,15 @@ TOO_LARGE = (
 )
 INVALID = "The input was refused, and nothing stored; `errors` name each place."
 
+POINTER_OF_ERROR = (
+    f"JSON pointer (RFC 6901) into what was sent. Of a name that has more than {LONGEST_QUOTE} characters it has the "
+    "first of them, and then …."
+)
 POINTED_ERROR = {
     "type": "object",
     "required": ["pointer", "detail", "code"],
     "properties": {
-        "pointer": {"type": "string", "description": "JSON pointer (RFC 6901) into what was sent."},
+        "pointer": {"type": "string", "description": POINTER_OF_ERROR},
         "detail": {"type": "string", "description": "What is wrong, and how to mend it."},
         "code": {"type": "string", "description": "For programs."},
     },

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -69,6 +69,16 @@ class NumberedDelivery(serializers.ModelSerializer):
         read_only_fields = fields
 
 
+@extend_schema_view(
+    get=extend_schema(
+        operation_id="list_sequence",
+        summary="List the numbers of a subscription's deliveries",
+        description="The lowest first. A delivery gets its number (`openvolt-sequence`) at its first attempt or just "
+        "before, and keeps it; a replay is a new delivery with a new number. The numbers have no gap: one that has "
+        "not arrived is here, with the delivery it belongs to. Only those of deliveries whose retention has ended are "
+        "gone. The order of numbers is not the order of arrival: retries come later.",
+    )
+)
 class SubscriptionSequence(generics.ListAPIView, StrictView):
     permission_classes = (HasApplicationKey,)
     queryset = SequenceNumber.objects.none()
@@ -79,14 +89,3 @@ class SubscriptionSequence(generics.ListAPIView, StrictView):
     def get_queryset(self) -> QuerySet[SequenceNumber]:
         subscription = found(self.request, self.kwargs["id"])
         return subscription.sequence.select_related("delivery").only("number", "delivery__status")
-
-    @extend_schema(
-        operation_id="list_sequence",
-        summary="List the numbers of a subscription's deliveries",
-        description="The lowest first. A delivery gets its number (`openvolt-sequence`) at its first attempt or just "
-        "before, and keeps it; a replay is a new delivery with a new number. The numbers have no gap: one that has "
-        "not arrived is here, with the delivery it belongs to. Only those of deliveries whose retention has ended are "
-        "gone. The order of numbers is not the order of arrival: retries come later.",
-    )
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)

@@ -96,7 +96,8 @@ class Conditional(StrictView):
         final.headers["ETag"] = f'"{sha256(final.content).hexdigest()[:32]}"'
         final.headers["Cache-Control"] = "private, no-cache"  # keep it, and ask whether it is still so
         if matches(request.headers.get("if-none-match", ""), final.headers["ETag"]):
-            final.status_code, final.content = HTTPStatus.NOT_MODIFIED, b""
+            final.headers["Content-Length"] = str(len(final.content))  # of the 200, also here (RFC 9110, 8.6)
+            final.status_code, final.content = HTTPStatus.NOT_MODIFIED.value, b""
             del final.headers["Content-Type"]
         return final
 
@@ -155,6 +156,8 @@ class StrictList(generics.ListAPIView, StrictView):
 
 class OfApplication(generics.GenericAPIView):
     """Shows, of its `queryset`, the rows of the key's own application; to any other, they are not there."""
+
+    lookup_field = "id"
 
     def get_queryset(self) -> QuerySet[Any]:
         return super().get_queryset().filter(application=application_of(self.request))

@@ -10,28 +10,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import Client
 
 from tests.support import factories
-from tests.support.api import Api, calls, path_of, pointers_of, problem_of, rows_stored
+from tests.support.api import calls, path_of, pointers_of, problem_of, rows_stored
 
 pytestmark = pytest.mark.django_db
 
 LONE = b'"\\ud800"'
 DEEP = 100_000
 EMAIL = {"channel": "email", "recipients": ["ann@example.org"], "event_types": ["*"]}
-
-
-@pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
-def api(owner):
-    return Api(factories.application_key(owner))
-
-
-@pytest.fixture
-def platform():
-    return Api(factories.platform_key())
 
 
 @pytest.fixture(autouse=True)

@@ -16,16 +16,6 @@ pytestmark = pytest.mark.django_db
 BATCH = "events/batch"
 
 
-@pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
-def platform():
-    return Api(factories.platform_key())
-
-
 @pytest.mark.parametrize(
     "route",
     [

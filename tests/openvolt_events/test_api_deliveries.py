@@ -12,21 +12,11 @@ from deliveries.models import Attempt, Delivery
 from deliveries.publishing import publish
 from deliveries.settling import Tried, settle
 from tests.support import factories
-from tests.support.api import READING, Api, pointers_of, problem_of
+from tests.support.api import READING, pointers_of, problem_of
 
 pytestmark = pytest.mark.django_db
 
 STARTED = datetime(2026, 10, 26, 0, 5, tzinfo=UTC)
-
-
-@pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
-def api(owner):
-    return Api(factories.application_key(owner))
 
 
 @pytest.fixture

@@ -19,16 +19,15 @@ REFUSED = [
     ("ann@example.de\u202e", "invisible"),
     ("ann@exam\u00adple.de", "invisible"),
     ("ann@exam\u200dple.de", "invisible"),
+    ("ann@exam\u3164ple.org", "invisible"),  # fillers, which are letters to Unicode
+    ("ann@exam\u2800ple.org", "invisible"),
+    ("ann@exam\uffa0ple.org", "invisible"),
+    ("ann@exam\u17b4ple.org", "invisible"),
     (f"{'a' * 65}@example.org", "64"),
     ("|cat@example.org", "begins with"),
     ("-oQ/tmp/x@example.org", "begins with"),
     ('"|cat"@example.org', "begins with"),
 ]
-
-
-@pytest.fixture
-def api() -> Api:
-    return Api(factories.application_key(factories.application()))
 
 
 @pytest.mark.parametrize(("email", "says"), REFUSED)

@@ -19,18 +19,8 @@ EVENT = {
 
 
 @pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
 def api(owner):
     return Api(factories.application_key(owner, ["read"]))
-
-
-@pytest.fixture
-def platform():
-    return Api(factories.platform_key())
 
 
 def test_the_answer_says_who_who_not_and_why_and_shows_the_notification(owner, api):

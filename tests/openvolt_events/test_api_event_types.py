@@ -3,17 +3,11 @@
 import pytest
 
 from events.event_types import EVENT_TYPES
-from tests.support import factories
-from tests.support.api import Api, pointers_of, problem_of
+from tests.support.api import pointers_of, problem_of
 
 pytestmark = pytest.mark.django_db
 
 NAMES = sorted(EVENT_TYPES)
-
-
-@pytest.fixture
-def api():
-    return Api(factories.application_key(factories.application()))
 
 
 def names(response):

@@ -9,7 +9,6 @@ from deliveries.lifecycle import confirm_recipient
 from deliveries.mailing import send_notices
 from deliveries.models import Notice
 from subscriptions.models import Recipient, Subscription
-from tests.support import factories
 from tests.support.api import Api, pointers_of
 
 pytestmark = pytest.mark.django_db
@@ -20,11 +19,6 @@ FALLBACK = {
     "event_types": ["hosted_consent.revoked"],
     "late_after_seconds": 3600,
 }
-
-
-@pytest.fixture
-def api() -> Api:
-    return Api(factories.application_key(factories.application()))
 
 
 def created(api: Api, fallback) -> dict:

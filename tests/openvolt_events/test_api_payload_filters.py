@@ -27,16 +27,6 @@ BY_EMAIL = {"channel": "email", "recipients": ["ann@example.org"], "event_types"
 ADMINS = {"/role": ["admin"]}
 
 
-@pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
-def api(owner):
-    return Api(factories.application_key(owner))
-
-
 def user(owner, **fields):
     return publish(owner, "user.created", {"_id": "u", **fields})
 
@@ -207,7 +197,11 @@ FILTERS = st.dictionaries(
 )
 
 
-@examples(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(payloads=st.lists(PAYLOADS, min_size=1, max_size=6), filter=FILTERS)
 def test_a_filter_tells_exactly_what_its_preview_says(owner, api, payloads, filter):
     changes = [Change(owner, "user.created", payload) for payload in payloads]

@@ -10,21 +10,11 @@ from deliveries import replaying
 from deliveries.models import Delivery, Replay
 from deliveries.publishing import publish
 from tests.support import factories
-from tests.support.api import Api, pointers_of, problem_of, rows_stored
+from tests.support.api import pointers_of, problem_of, rows_stored
 
 pytestmark = pytest.mark.django_db
 
 SINCE = "2026-10-25T00:00:00.000Z"
-
-
-@pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
-def api(owner):
-    return Api(factories.application_key(owner))
 
 
 def user_created(owner):

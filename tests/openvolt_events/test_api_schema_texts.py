@@ -14,7 +14,7 @@ from rest_framework.exceptions import ValidationError
 
 from openvolt_events.api.fields import OneLine, SeveralLines, Text
 from openvolt_events.api.schema import document
-from openvolt_events.api.subscriptions import NewSubscription
+from openvolt_events.api.subscription_serializers import NewSubscription
 
 DOCUMENT = json.loads(document())
 ANY_TEXT = {"If-None-Match", "X-Request-Id"}  # what does not fit is passed over
@@ -83,7 +83,11 @@ def test_every_text_that_is_sent_has_a_rule_of_what_is_in_it():
             ["\0", "a\x1b[2J", "a\x0bb", "\x9b"],
             ["", " ", "a\r\n\tb\n", "\u2028"],
         ),
-        ("NewEventOfBatchRequest/properties/idempotency_key", ["", "\0", " "], ["import 4711"]),
+        (
+            "NewEventOfBatchRequest/properties/idempotency_key",
+            ["", "\0", " ", " a", "a ", "ä"],
+            ["a", "import 4711"],
+        ),
         (
             "ReplayWishRequest/properties/url",
             ["https://", "https://a:b@c/", "https://a/ b", "https://a#b", "https://a\\b"],

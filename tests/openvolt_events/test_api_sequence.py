@@ -12,16 +12,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
-def api(owner):
-    return Api(factories.application_key(owner))
-
-
-@pytest.fixture
 def subscription(owner):
     return factories.webhook(owner)
 

@@ -1,6 +1,8 @@
 """Subscribing by webhook and by email, through every verb; and what no subscription may be."""
 
+import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -12,23 +14,13 @@ from deliveries.models import Delivery, Notice
 from deliveries.publishing import publish
 from subscriptions.models import Recipient, SigningSecret, Subscription
 from tests.support import factories
-from tests.support.api import READING, Api, pointers_of, problem_of, rows_stored
+from tests.support.api import READING, pointers_of, problem_of, rows_stored
 
 pytestmark = pytest.mark.django_db
 
 PUBLIC = "https://93.184.216.34/hook"
 BY_WEBHOOK = {"channel": "webhook", "url": PUBLIC, "event_types": ["*"]}
 BY_EMAIL = {"channel": "email", "recipients": ["ann@example.org"], "event_types": ["*"]}
-
-
-@pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
-def api(owner):
-    return Api(factories.application_key(owner))
 
 
 def created(api, body):
@@ -347,6 +339,26 @@ def test_a_hidden_value_of_a_header_that_is_not_there_is_refused(api):
     assert Subscription.objects.get().headers == {"X-Old": "1"}
 
 
+def test_metadata_and_a_filter_may_be_as_large_as_is_said_however_they_are_sent(api):
+    metadata: dict[str, Any] = {"a": [1, 2], "b": "€" * 4, "c": ""}
+    metadata["c"] = "x" * (
+        16384 - len(json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode())
+    )
+    filter = {"/a": [str(n) for n in range(100)], "/b": [""]}
+    filter["/b"] = ["x" * (16384 - len(json.dumps(filter, separators=(",", ":"))))]
+
+    answer = created(api, {**BY_WEBHOOK, "metadata": metadata, "filter": filter})
+
+    assert (answer["metadata"], answer["filter"]) == (metadata, filter)
+    larger = {
+        "metadata": {**metadata, "c": metadata["c"] + "x"},
+        "filter": {**filter, "/b": [filter["/b"][0] + "x"]},
+    }
+    details = problem_of(api.patch(f"/v1/subscriptions/{answer['id']}", larger), 422)["errors"]
+    assert [error["pointer"] for error in details] == ["/filter", "/metadata"]
+    assert all("has 16385 bytes" in error["detail"] for error in details)
+
+
 @pytest.mark.parametrize(
     ("body", "change", "pointer"),
     [
@@ -360,6 +372,7 @@ def test_a_hidden_value_of_a_header_that_is_not_there_is_refused(api):
         (BY_WEBHOOK, {"secret": "whsec_mine"}, "/secret"),
         (BY_WEBHOOK, {"metadata": {"a": {"b/c": "\0"}}}, "/metadata/a/b~1c"),
         (BY_WEBHOOK, {"metadata": {"a": "x" * 16384}}, "/metadata"),
+        (BY_WEBHOOK, {"metadata": {"a": "x" * 16377}}, "/metadata"),
         (BY_WEBHOOK, {"metadata": []}, "/metadata"),
         (BY_WEBHOOK, {"headers": {"X-A": "a\nb"}}, "/headers/X-A"),
         (BY_WEBHOOK, {"headers": {"X-A": 5}}, "/headers/X-A"),

@@ -27,16 +27,6 @@ START = datetime(2026, 11, 3, 10, 30, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
-def api(owner):
-    return Api(factories.application_key(owner))
-
-
-@pytest.fixture
 def clock():
     """Stands at the beginning of a window until the test moves it."""
     with time_machine.travel(START, tick=False) as traveller:

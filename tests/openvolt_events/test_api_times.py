@@ -9,7 +9,7 @@ import time_machine
 from deliveries.models import Delivery
 from deliveries.publishing import publish
 from tests.support import factories
-from tests.support.api import Api, pointers_of, problem_of, rows_stored
+from tests.support.api import pointers_of, problem_of, rows_stored
 
 pytestmark = pytest.mark.django_db
 
@@ -70,21 +70,6 @@ QUERIES = (
     "deliveries?created_after",
     "deliveries?created_before",
 )
-
-
-@pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
-def api(owner):
-    return Api(factories.application_key(owner))
-
-
-@pytest.fixture
-def platform():
-    return Api(factories.platform_key())
 
 
 def publish_at(platform, owner, moment):

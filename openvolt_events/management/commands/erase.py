@@ -9,8 +9,24 @@ from django.utils import timezone
 
 from accounts.audit import acting
 from accounts.models import Application
-from deliveries.erasing import SHORTEST, erase, in_filters, mentions
+from deliveries.erasing import LONGEST, SHORTEST, erase, in_filters, mentions
 from openvolt_events.actors import by_command
+
+
+def refuse_what_can_not_be_found(customer: str) -> None:
+    if len(customer) < SHORTEST:
+        raise CommandError(
+            f"--customer {customer!r} is too short: it would be found where nobody is meant. "
+            f"Give {SHORTEST} characters at least."
+        )
+    if len(customer) > LONGEST:
+        raise CommandError(f"--customer has {len(customer)} characters; give {LONGEST} at most.")
+    try:
+        customer.encode()
+    except UnicodeEncodeError as error:
+        raise CommandError(
+            f"--customer is not UTF-8: its character {error.start + 1} can't be read. Payloads have only what is."
+        ) from None
 
 
 class Command(BaseCommand):
@@ -33,11 +49,7 @@ class Command(BaseCommand):
         if application is None:
             raise CommandError(f"There is no application {options['application']}.")
         customer = options["customer"].strip()
-        if len(customer) < SHORTEST:
-            raise CommandError(
-                f"--customer {customer!r} is too short: it would be found where nobody is meant. "
-                f"Give {SHORTEST} characters at least."
-            )
+        refuse_what_can_not_be_found(customer)
         if options["dry_run"]:
             count = mentions(application, customer).count()
             self.stdout.write(f"{count} events mention the customer. Nothing was changed.")
