@@ -1,11 +1,14 @@
 """The operators' pages of deliveries and attempts, and what operators do, also to the rows of the floors below."""
 
 import dataclasses
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Func, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Lower
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
@@ -47,10 +50,12 @@ from deliveries.admin_actions import (
 from deliveries.channels import Timings
 from deliveries.channels.case_wording import case_letter
 from deliveries.claiming import notification
+from deliveries.customers import customers_in
+from deliveries.domains import standing
 from deliveries.letters import Letter
 from deliveries.letters.reader import Reader
 from deliveries.models import Attempt, Case, Delivery, MailEvent, Notice, Replay
-from deliveries.waiting import why_waiting
+from deliveries.waiting import why_notice_waits, why_waiting
 from events.admin import EventAdmin
 from events.models import Event
 from subscriptions.admin import RecipientAdmin, SubscriptionAdmin
@@ -143,21 +148,41 @@ def waiting(delivery: Delivery) -> str:
     return why_waiting(delivery, timezone.now()) or NOTHING
 
 
+@admin.display(description="waiting")
+def notice_waiting(notice: Notice) -> str:
+    """The time that its domain asked for is in `NoticeAdmin.get_queryset`."""
+    return why_notice_waits(notice, vars(notice)["paused_until"], timezone.now()) or NOTHING
+
+
 def what_happened(kind: str) -> str:
     """Of a case: the event's type, or what came over the subscription."""
     return OUTAGE_WORDS.get(kind, kind)
 
 
-def told_of(case: Case) -> Letter | None:
-    """What people were told, in the words of their email; None when the event was forgotten, or facts are missing."""
+def write_letters(cases: Iterable[Case]) -> None:
+    """Of each case what people were told, once for all that a page says of it."""
+    customers = customers_in(cases)
+    for case in cases:
+        vars(case)["letter"] = letter_of(case, customers.get(case.pk, ""))
+
+
+def letter_of(case: Case, customer: str) -> Letter | None:
+    """In the words of the email; None when the event was forgotten, or facts are missing."""
     if case.event_id and case.event is None:
         return None
     reader = Reader()
     with reader.language_on():
         try:
-            return case_letter(case, reader)
+            return case_letter(case, reader, customer)
         except KeyError:  # facts that were kept before letters said more
             return None
+
+
+def told_of(case: Case) -> Letter | None:
+    if "letter" not in vars(case):
+        write_letters([case])
+    letter: Letter | None = vars(case)["letter"]
+    return letter
 
 
 @admin.display(description="about")
@@ -170,6 +195,13 @@ def subject(case: Case) -> str:
 def happened(case: Case) -> str:
     letter = told_of(case)
     return plain(letter.what) if letter else NOTHING
+
+
+@admin.display(description="who")
+def who(case: Case) -> str:
+    """Has it, or has done it. By staff: the page's history says by whom of them."""
+    is_staffs = case.is_done and not case.taken_by and not case.outcome
+    return "Openvolt staff" if is_staffs else plain(case.taken_by)
 
 
 @admin.display(description="told again")
@@ -409,10 +441,11 @@ class NoticeAdmin(ReadOnlyAdmin):
         column("application", link),
         column("attempt_count", plain, "attempts"),
         column("due_at", next_attempt, "next attempt"),
+        notice_waiting,
         column("sent_at", moment, "sent"),
         column("error", plain),
     )
-    list_select_related = ("application",)
+    list_select_related = ("application", "recipient")
     list_filter = (
         CreatedFilter,
         "kind",
@@ -421,7 +454,7 @@ class NoticeAdmin(ReadOnlyAdmin):
         ("subscription", ChosenFilter),
         ("recipient", ChosenFilter),
     )
-    fields = (
+    fields = (  # type: ignore[assignment]  # a function of the row is among them, which Django takes
         column("id", identity),
         *list_display[:3],
         column("subscription", link),
@@ -433,6 +466,11 @@ class NoticeAdmin(ReadOnlyAdmin):
     search_ids = ("id", "application", "subscription", "recipient")
     search_texts = ("email__icontains", "application__name__icontains")
     search_help_text = "A part of the address or of the application's name, or an id."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Notice]:
+        domain = Lower(Func(OuterRef("email"), Value("@"), Value(-1), function="split_part"))
+        paused = standing(timezone.now()).filter(domain=domain)
+        return super().get_queryset(request).annotate(paused_until=Subquery(paused.values("until")))
 
 
 admin.site.unregister((Event, Subscription, Recipient))
@@ -470,6 +508,12 @@ class MailEventAdmin(ReadOnlyAdmin):
     search_help_text = "An address in lower case, whole, or an id of a delivery."
 
 
+class CaseList(ChangeList):
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        write_letters(self.result_list)
+
+
 @admin.register(Case)
 class CaseAdmin(ReadOnlyAdmin):
     list_display = (
@@ -477,7 +521,7 @@ class CaseAdmin(ReadOnlyAdmin):
         column("state", state),
         column("created_at", moment, "since"),
         column("application", link),
-        column("taken_by", plain, "who"),
+        who,
         column("kind", what_happened, "what"),
         column("taken_at", moment, "taken"),
         column("done_at", moment, "done"),
@@ -500,6 +544,9 @@ class CaseAdmin(ReadOnlyAdmin):
     search_texts = ("taken_by__icontains", "application__name__icontains")
     search_help_text = "A part of the address or of the application's name, or an id."
     about = "What people were told of and should handle. They say who is on it on the page behind the email's button."
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[CaseList]:
+        return CaseList
 
     def get_fields(self, request: HttpRequest, obj: Case | None = None) -> Any:
         """Those that say something of this case."""

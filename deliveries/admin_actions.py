@@ -14,6 +14,7 @@ from deliveries.lifecycle import (
     cancel,
     delete_subscription,
     pause,
+    refuse_deleted,
     replay,
     resume,
     retry,
@@ -81,7 +82,8 @@ CLOSE = OperatorAction(
     done="Done",
     act=end,
     refusals=(NotPossible,),
-    warning="Nobody is reminded of them, and nobody can take them any more.",
+    warning="Whoever was told of them hears that Openvolt staff have marked them as done. Nobody is reminded of "
+    "them, and nobody can take them any more.",
     fits=lambda case: not case.is_done,
 )
 
@@ -95,8 +97,7 @@ def existing(act: Callable[[Subscription, datetime], object]) -> Callable[[Subsc
     """The act, refused to a subscription that was deleted."""
 
     def checked(subscription: Subscription, now: datetime) -> object:
-        if subscription.deleted_at is not None:
-            raise NotPossible("The subscription was deleted; only its history is left.")
+        refuse_deleted(subscription)
         return act(subscription, now)
 
     return checked

@@ -57,16 +57,18 @@ def rotate_api_key(key: ApiKey, overlap: timedelta, by: str, now: datetime) -> t
             scopes=old.scopes,
             expires_at=expires_at,
         )
-        publish(old.application, "api_keys.rotated", rotation(old, by, now), now)
+        publish(old.application, "api_keys.rotated", rotation(old, new, by, now), now)
         record("api_key.rotated", old, before, picture(old) | {"new_key": str(new.id)})
         return new, text
 
 
-def rotation(old: ApiKey, by: str, now: datetime) -> dict[str, str | None]:
-    """The event's payload: which key was replaced, never the key itself."""
+def rotation(old: ApiKey, new: ApiKey, by: str, now: datetime) -> dict[str, str | None]:
+    """The event's payload: which key was replaced by which, never a key itself."""
     return {
         "api_key_id": str(old.id),
         "prefix": old.prefix,
+        "new_api_key_id": str(new.id),
+        "new_prefix": new.prefix,
         "name": old.name,
         "rotated_by": by,
         "rotated_at": event_timestamp(now),

@@ -160,7 +160,7 @@ def held(by: Person, now: datetime) -> dict[str, Any]:
 
 def give_back(case: Case, by: Person, now: datetime) -> bool:
     with transaction.atomic():
-        if not change(case, "given_back", held_by(by), reopened(by.timezone, now)):
+        if not change(case, "given_back", held_by(by, case), reopened(by.timezone, now)):
             return False
         note_given_back(others(case, by), case, by.email, now)
         return True
@@ -169,7 +169,7 @@ def give_back(case: Case, by: Person, now: datetime) -> bool:
 def hand_over(case: Case, by: Person, to: Person, now: datetime) -> bool:
     """The others hear who is on it now, as when it was taken."""
     with transaction.atomic():
-        if not change(case, "handed_over", held_by(by), held(to, now)):
+        if not change(case, "handed_over", held_by(by, case), held(to, now)):
             return False
         occasion = occasion_of(case, now)
         tell([notice(case, Kind.CASE_HANDED_OVER, to, occasion, by.email, awake(to, now))], now)
@@ -181,7 +181,7 @@ def finish(case: Case, by: Person, outcome: str, now: datetime) -> bool:
     """Whether it is done, by this person and with this outcome, now or before."""
     done = {"state": State.DONE, "done_at": now, "outcome": clean(outcome, LONGEST_OUTCOME)}
     with transaction.atomic():
-        if not change(case, "done", held_by(by), done):
+        if not change(case, "done", held_by(by, case), done):
             return case.is_done and by.is_at(case.taken_by) and case.outcome == done["outcome"]
         note_to(others(case, by), case, Kind.CASE_DONE, by.email, now)
         return True
@@ -213,16 +213,19 @@ def without_holder() -> QuerySet[Case]:
 
 
 def close(case: Case, now: datetime) -> bool:
-    """By staff, whoever has it."""
-    done = {"state": State.DONE, "done_at": now, "outcome": ""}
-    if case.is_open:
-        done |= {"taken_by": "", "taken_at": None}
+    """By staff, whoever has it, of whom nobody is to think that they have done it."""
+    done = {"state": State.DONE, "done_at": now, "outcome": "", "taken_by": "", "taken_at": None}
     with transaction.atomic():
-        return change(case, "done", {"state": case.state, "done_at": None}, done)
+        if not change(case, "done", {"state": case.state, "done_at": None}, done):
+            return False
+        note_to(others(case), case, Kind.CASE_DONE, "", now)
+        return True
 
 
-def held_by(person: Person) -> dict[str, Any]:
-    return {"state": State.TAKEN, "taken_by__iexact": person.email}
+def held_by(person: Person, case: Case) -> dict[str, Any]:
+    """However the address was spelled where this person took it."""
+    spelled = case.taken_by if person.is_at(case.taken_by) else person.email
+    return {"state": State.TAKEN, "taken_by": spelled}
 
 
 def reopened(timezone: str, now: datetime) -> dict[str, Any]:
@@ -354,15 +357,15 @@ def person_with(case: Case, id: UUID) -> Person | None:
 
 
 def handling_of(event_ids: Collection[UUID]) -> dict[UUID, Handling]:
-    """Who is on it, of those of these events that somebody handles."""
-    taken = Case.objects.filter(pk__in=event_ids, taken_at__isnull=False) if event_ids else ()
+    """Who is on it, or has done it, of those of these events that somebody handles."""
+    taken = Case.objects.filter(pk__in=event_ids).exclude(state=State.OPEN) if event_ids else ()
     return {case.pk: handling for case in taken if (handling := handling_in(case))}
 
 
 def handling_in(case: Case) -> Handling | None:
-    if case.taken_at is None:
-        return None
-    return Handling(case.taken_by, case.taken_at, case.done_at, case.outcome)
+    """By nobody, if staff or a resume have ended it."""
+    since = case.taken_at or case.done_at
+    return Handling(case.taken_by, since, case.done_at, case.outcome) if since else None
 
 
 def why_not(notice: Notice) -> str:

@@ -85,6 +85,8 @@ def drain(lane: str, clock: Callable[[], datetime] = timezone.now) -> int:
 def drain_in_slot(lane: str, clock: Callable[[], datetime]) -> int:
     if lane == Channel.EMAIL:
         send_notices(clock, over_after(LONGEST_MAILING))
+    if lane == Channel.WEBHOOK:
+        webhook.get_ready()
     pacing = Pacing()
     with Senders(partial(send, clock=clock, pacing=pacing), f"send-{lane}").at_work() as senders:
         return Drain(lane, senders, clock, pacing).run()
@@ -313,7 +315,13 @@ def send(one: Claim, clock: Callable[[], datetime], pacing: Pacing) -> Tried | C
         )
     if not report.succeeded:
         note_refusal(one, report)
-    return Tried(one, report, started_at, timedelta(seconds=time.monotonic() - began))
+    return Tried(one, report, started_at, duration(report) or timedelta(seconds=time.monotonic() - began))
+
+
+def duration(report: Report) -> timedelta | None:
+    """As the channel has it; None if it broke."""
+    total_ms = report.timings.total_ms
+    return None if total_ms is None else timedelta(milliseconds=total_ms)
 
 
 def attempt(one: Claim, now: datetime) -> Report:

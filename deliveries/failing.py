@@ -22,9 +22,8 @@ from django.db.models import Exists, F, OuterRef
 from deliveries.cases import OUTAGES, open_outages
 from deliveries.chores import do, in_batches
 from deliveries.lifecycle import disable, finish_moves
-from deliveries.models import Delivery, DeliveryQuerySet, Notice, Trigger
+from deliveries.models import Notice
 from deliveries.notices import DAY, GATHER_FOR, add, not_pestered
-from events.models import Event
 from subscriptions.models import Subscription, SubscriptionQuerySet
 
 TELL_AFTER = timedelta(hours=1)
@@ -43,6 +42,19 @@ SELECT each.id, (
         WHERE subscription_id = each.id AND status IN ('pending', 'held') LIMIT %s
     ) AS unfinished
 ) FROM unnest(%s::uuid[]) AS each (id)
+"""
+# What a replay of what failed would send, among the latest that failed.
+LOST = """
+SELECT each.id, lost.count, events_event.created_at
+FROM unnest(%s::uuid[], %s::timestamptz[]) AS each (id, since)
+CROSS JOIN LATERAL (
+    SELECT count(*), min(event_id::text)::uuid AS first FROM (
+        SELECT event_id, finished_at FROM deliveries_delivery
+        WHERE subscription_id = each.id AND status = 'failed' AND NOT elsewhere AND trigger <> 'test'
+        ORDER BY id DESC LIMIT %s
+    ) AS latest WHERE finished_at >= each.since
+) AS lost
+LEFT JOIN events_event ON events_event.id = lost.first
 """
 
 
@@ -127,8 +139,8 @@ def tell_recovered(locked: Subscription, now: datetime) -> None:
 
 def tell(kind: Notice.Kind, locked: Sequence[Subscription], now: datetime) -> None:
     """A notice to each contact of the application, of each of these. All have the outage they are told of."""
-    unfinished = unfinished_of([one.id for one in locked])
-    told = {one.id: facts(one, unfinished[one.id], lost_of(one, now), now) for one in locked}
+    unfinished, lost = unfinished_of([one.id for one in locked]), lost_of(locked, now)
+    told = {one.id: facts(one, unfinished[one.id], lost[one.id], now) for one in locked}
     if kind in OUTAGES:
         open_outages(kind, locked, told, now)
     notices = [
@@ -183,20 +195,20 @@ def unfinished_of(ids: Collection[UUID]) -> dict[UUID, int]:
         return dict(cursor.fetchall())
 
 
-def lost_of(one: Subscription, now: datetime) -> Lost:
-    """Since its outage began, among its latest. Each is asked for alone: then PostgreSQL knows how many it has."""
-    since = one.told_failing_since or now
-    latest = failed_of(one).values_list("event", "finished_at")[: MOST_COUNTED + 1]
-    events = [event for event, at in latest if at and at >= since]
-    if not events:
-        return Lost(0, None)
-    return Lost(len(events), Event.objects.only("created_at").get(pk=min(events)).created_at)
-
-
-def failed_of(one: Subscription) -> DeliveryQuerySet:
-    """What has failed for good and would be sent by a replay of what failed, the latest first."""
-    failed = Delivery.objects.filter(subscription=one, status=Delivery.Status.FAILED, elsewhere=False)
-    return failed.exclude(trigger=Trigger.TEST).order_by("-id")
+def lost_of(failing: Sequence[Subscription], now: datetime) -> dict[UUID, Lost]:
+    """Of each since its outage began; one more than `MOST_COUNTED` for all that are more, of which the first is not
+    looked for: then a replay has to begin with the outage.
+    """
+    began = {one.id: one.told_failing_since or now for one in failing}
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_sort TO off")  # or all that failed is read, to find the latest
+        cursor.execute(LOST, [list(began), list(began.values()), MOST_COUNTED + 1])
+        lost = {
+            id: Lost(count, min(since, began[id]) if count > MOST_COUNTED else since)
+            for id, count, since in cursor.fetchall()
+        }
+        cursor.execute("SET LOCAL enable_sort TO DEFAULT")
+    return lost
 
 
 def why_untold(notice: Notice) -> str:

@@ -20,7 +20,7 @@ from accounts.email_addresses import same_for_all, tidy
 from accounts.limits import check_room
 from deliveries.cases import close_outages
 from deliveries.chores import in_batches
-from deliveries.digests import IS_AN_EMAIL, Due, due_for, due_together, redate
+from deliveries.digests import IS_AN_EMAIL, due_together, redate
 from deliveries.locking import lock_beside_publishers, lock_out_publishers, lock_shared
 from deliveries.models import Delivery, DeliveryQuerySet, Notice, Replay, Trigger
 from deliveries.notices import add, in_turn
@@ -48,6 +48,23 @@ class NotPossible(Exception):
     """What was asked for doesn't fit the state it finds; the text says why, and what to do instead."""
 
 
+class SubscriptionDeleted(NotPossible):
+    def __init__(self) -> None:
+        super().__init__("The subscription was deleted; only its history is left.")
+
+
+def lock_existing(id: UUID) -> Subscription:
+    """Locks publishers out. Raises SubscriptionDeleted."""
+    locked = lock_out_publishers(id)
+    refuse_deleted(locked)
+    return locked
+
+
+def refuse_deleted(subscription: Subscription) -> None:
+    if subscription.deleted_at is not None:
+        raise SubscriptionDeleted
+
+
 def create_subscription(subscription: Subscription, emails: Collection[str], now: datetime) -> str | None:
     """Save a new subscription with its recipients, and a webhook's first signing secret; returns the secret.
 
@@ -67,19 +84,19 @@ def create_subscription(subscription: Subscription, emails: Collection[str], now
 
 
 def change_subscription(
-    subscription: Subscription, values: Mapping[str, Any], emails: Iterable[str] | None, now: datetime
+    locked: Subscription, values: Mapping[str, Any], emails: Iterable[str] | None, now: datetime
 ) -> None:
     """Set these fields, and with `emails` the recipients. Deliveries that are under way go on as they are."""
     with transaction.atomic():
-        before, headers = picture(subscription), subscription.headers
+        before, headers = picture(locked), locked.headers
         for name, value in values.items():
-            setattr(subscription, name, value)
+            setattr(locked, name, value)
         names = ["encrypted_headers" if name == "headers" else name for name in values]
-        subscription.save(update_fields=[*names, "updated_at"])
+        locked.save(update_fields=[*names, "updated_at"])
         if emails is not None:
-            set_recipients(subscription, emails, now)
-        after = picture(subscription) | changed_values(headers, subscription.headers)
-        record("subscription.changed", subscription, before, after)
+            set_recipients(locked, emails, now)
+        after = picture(locked) | changed_values(headers, locked.headers)
+        record("subscription.changed", locked, before, after)
 
 
 def changed_values(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, list[str]]:
@@ -91,7 +108,7 @@ def changed_values(before: Mapping[str, str], after: Mapping[str, str]) -> dict[
 def rotate_secret(subscription: Subscription, overlap: timedelta, now: datetime) -> str:
     """A new signing secret; the ones before sign beside it for `overlap`. Returns the new one."""
     with transaction.atomic():
-        lock_beside_publishers(subscription.id)
+        refuse_deleted(lock_beside_publishers(subscription.id))
         record("subscription.secret_rotated", subscription, after={"previous_expires_at": now + overlap})
         return SigningSecret.objects.rotate(subscription, overlap, now)
 
@@ -177,7 +194,7 @@ def confirm_recipient(recipient: Recipient, now: datetime) -> None:
             status=Recipient.Status.CONFIRMED, confirmed_at=now, unsubscribed_at=None
         )
         if subscription.is_active:
-            release_in_one_email(recipient, now)
+            release(Q(recipient=recipient), now)
     recipient.refresh_from_db()
 
 
@@ -208,7 +225,7 @@ def choose(recipient: Recipient, preferences: Mapping[str, Any], now: datetime) 
 def pause(subscription: Subscription, now: datetime, reason: str = "") -> Subscription:
     """Hold every delivery until `resume`. One that is disabled is held already, and stays so, with why it is."""
     with transaction.atomic():
-        subscription = lock_out_publishers(subscription.id)
+        subscription = lock_existing(subscription.id)
         if subscription.status != Subscription.Status.DISABLED:
             suspend(subscription, Subscription.Status.PAUSED, reason or subscription.status_reason)
     move_deliveries(subscription.id, now)
@@ -287,7 +304,7 @@ def hold_all(deliveries: DeliveryQuerySet) -> None:
 def resume(subscription: Subscription, now: datetime) -> Subscription:
     """Active again: what was held is due now. What was claimed for an email together is released together."""
     with transaction.atomic():
-        subscription = lock_out_publishers(subscription.id)
+        subscription = lock_existing(subscription.id)
         before = picture(subscription)
         subscription.forget_failures()
         subscription.save(update_fields=Subscription.health)
@@ -312,21 +329,11 @@ def release_emails(which: Q, now: datetime) -> None:
     Delivery.objects.filter(pk__in=emails).update(status=Delivery.Status.PENDING, next_attempt_at=now)
 
 
-def release_in_one_email(recipient: Recipient, now: datetime) -> None:
-    """What has gathered before the address was confirmed; in a rhythm, in its next email."""
-    release_emails(Q(recipient=recipient), now)
-    held = Delivery.objects.held().filter(REACHABLE, recipient=recipient)
-    release_held(held, {recipient.id: due_together(recipient, now)}, now)
-
-
 def release_others(which: Q, now: datetime) -> None:
-    """For those with a digest they gather."""
+    """What has gathered for a person goes out together, now or with the next digest; tests go alone."""
     held = Delivery.objects.held().filter(which & REACHABLE)
-    people = Recipient.objects.filter(pk__in=held.values("recipient")).with_a_rhythm()
-    release_held(held, {person.id: due_for(person, Trigger.SCHEDULED, now) for person in people}, now)
-
-
-def release_held(held: DeliveryQuerySet, dues: Mapping[UUID, Due], now: datetime) -> None:
+    people = Recipient.objects.filter(pk__in=held.values("recipient"))
+    dues = {person.id: due_together(person, now) for person in people}
     Delivery.objects.filter(pk__in=held.values("pk")).update(
         status=Delivery.Status.PENDING,
         next_attempt_at=each_recipients({id: at for id, (at, _) in dues.items()}, now),
@@ -336,18 +343,21 @@ def release_held(held: DeliveryQuerySet, dues: Mapping[UUID, Due], now: datetime
 
 
 def each_recipients(values: Mapping[UUID, Any], others: Any) -> Case | Value:
-    """In an UPDATE of deliveries, the value of each one's recipient."""
+    """In an UPDATE of deliveries, the value of each one's recipient; of tests, and without a recipient, the others'."""
     field = DateTimeField() if others else UUIDField()
     if not values:
         return Value(others, output_field=field)
-    whens = [When(recipient=id, then=Value(value, output_field=field)) for id, value in values.items()]
+    whens = [
+        When(~Q(trigger=Trigger.TEST), recipient=id, then=Value(value, output_field=field))
+        for id, value in values.items()
+    ]
     return Case(*whens, default=Value(others, output_field=field))
 
 
 def delete_subscription(subscription: Subscription, now: datetime) -> None:
     """Nothing more is sent; the history stays."""
     with transaction.atomic():
-        locked = lock_out_publishers(subscription.id)
+        locked = lock_existing(subscription.id)
         locked.deleted_at, locked.moving = now, True
         locked.save(update_fields=["deleted_at", "moving", "updated_at"])
         Replay.objects.filter(subscription=locked).end(Replay.Status.CANCELLED, now)
@@ -433,15 +443,23 @@ def refuse_retry(delivery: Delivery, subscription: Subscription) -> None:
     if subscription.deleted_at is not None:
         raise NotPossible("The subscription of this delivery was deleted. Replay the event to another one.")
     if not subscription.is_active:
-        is_held = delivery.status == Delivery.Status.HELD
-        mend = "that sends what is held" if is_held else "then retry this delivery"
-        raise NotPossible(
-            f"The subscription is {subscription.status}. Resume it{'; ' if is_held else ', '}{mend}."
+        mend = (
+            "Resume it; that sends what is held."
+            if delivery.status == Delivery.Status.HELD
+            else "Resume it, then retry this delivery."
         )
-    if delivery.recipient and (
-        not delivery.recipient.wants_email or delivery.recipient.status != Recipient.Status.CONFIRMED
-    ):
-        raise NotPossible(f"The recipient is {delivery.recipient.status}; only a confirmed one gets emails.")
+        raise NotPossible(f"The subscription is {subscription.status}. {mend}")
+    if delivery.recipient:
+        refuse_recipient(delivery.recipient)
+
+
+def refuse_recipient(recipient: Recipient) -> None:
+    if recipient.removed_at is not None:
+        raise NotPossible(
+            "The recipient was removed from the subscription; only those who are in it get emails."
+        )
+    if recipient.status != Recipient.Status.CONFIRMED:
+        raise NotPossible(f"The recipient is {recipient.status}; only a confirmed one gets emails.")
 
 
 def refuse_erased(event: Event) -> None:
@@ -543,7 +561,7 @@ def send_test(subscription: Subscription, type: str | None, now: datetime) -> li
 
 def refuse_test(existing: Sequence[Subscription]) -> None:
     if not existing:
-        raise NotPossible("The subscription was deleted; only its history is left.")
+        raise SubscriptionDeleted
     if not existing[0].is_active:
         raise NotPossible(f"The subscription is {existing[0].status}. Resume it, then test it.")
 

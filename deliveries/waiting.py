@@ -1,11 +1,15 @@
-"""Why a delivery waits although nothing went wrong with it: told to people, derived and never stored."""
+"""Why a delivery, or a notice, waits although nothing went wrong with it: told to people, derived and never stored."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from deliveries.models import Delivery
+from deliveries.models import Delivery, Notice
+from deliveries.notices import DAY, GATHER_FOR, MOST_QUESTIONS, MOST_QUESTIONS_AN_HOUR
 from deliveries.ordering import EVERYTHING, first_unfinished
 from subscriptions.models import Recipient
 from subscriptions.rhythm import Frequency
+
+WITH_DIGESTS = {Notice.Kind.CASE_TAKEN, Notice.Kind.CASE_DONE, Notice.Kind.CASE_GIVEN_BACK}
+REMINDERS = {Notice.Kind.CASE_UNHANDLED, Notice.Kind.CASE_UNFINISHED}
 
 
 def why_waiting(delivery: Delivery, now: datetime) -> str | None:
@@ -63,8 +67,50 @@ def why_not_yet(
         return f"The recipient wants no email in the quiet hours, which end at {moment(at)}."
     if gathers:
         return f"It gathers with what else the replay tells, in one email; it is due at {moment(at)}."
-    domain = recipient.email.rpartition("@")[2].lower()
+    return why_left_alone(recipient.email, at)
+
+
+def why_left_alone(email: str, at: datetime) -> str:
+    domain = email.rpartition("@")[2].lower()
     return f"The mail server of {domain}, or ours on its behalf, asked for time; it is due at {moment(at)}."
+
+
+def why_notice_waits(notice: Notice, paused_until: datetime | None, now: datetime) -> str | None:
+    """A plain sentence; None for what is finished, due, under way, or waits for its retry.
+
+    `paused_until` is when the address's domain has had the time that it asked for.
+    """
+    at = notice.due_at
+    if at is None:
+        return None
+    if paused_until is not None:
+        return why_left_alone(notice.email, max(at, paused_until))
+    if at <= now or notice.attempt_count:
+        return None
+    if notice.kind == Notice.Kind.CONFIRMATION:
+        return why_not_asked_yet(at, at - notice.created_at)
+    return why_not_told_yet(notice, notice.recipient, at, now)
+
+
+def why_not_asked_yet(at: datetime, wait: timedelta) -> str:
+    """An address waits for whole days (`notices.in_turn`), an application for hours."""
+    if wait % DAY:
+        limit = f"An application asks {MOST_QUESTIONS_AN_HOUR} addresses an hour at most to confirm"
+    else:
+        limit = f"An address is asked {MOST_QUESTIONS} times a day at most whether it may get an application's emails"
+    return f"{limit}; its turn is at {moment(at)}."
+
+
+def why_not_told_yet(notice: Notice, recipient: Recipient | None, at: datetime, now: datetime) -> str | None:
+    if recipient is not None and notice.kind in WITH_DIGESTS and recipient.frequency != Frequency.AT_ONCE:
+        return f"It goes out at the time of the recipient's {recipient.frequency} digest, {moment(at)}."
+    if recipient is not None and recipient.rhythm.is_quiet(now):
+        return f"The recipient wants no email in the quiet hours, which end at {moment(at)}."
+    if at - notice.created_at <= GATHER_FOR:
+        return f"It gathers with others of its kind, in one email; it is due at {moment(at)}."
+    if notice.kind in REMINDERS:
+        return f"Nobody is reminded within a working day of being told; it is due at {moment(at)}."
+    return None
 
 
 def moment(at: datetime) -> str:

@@ -64,16 +64,60 @@ class AmazonSES(AmazonSESTrackingWebhookView):
             log.warning("open this address to let Amazon SNS send webhooks of emails", url=url)
 
 
+class InBatches(AnymailBaseWebhookView):
+    """Anymail's of those that tell of many at a time: what it can't read takes nothing else along, unless it is all."""
+
+    def parse_events(self, request: HttpRequest) -> list[AnymailTrackingEvent]:
+        self.unread: list[Exception] = []
+        events = [event for event in super().parse_events(request) if event is not None]
+        if self.unread and not events:
+            raise self.unread[0]
+        if self.unread:
+            log.warning(
+                "a part of an email webhook can't be read", provider=self.esp_name, count=len(self.unread)
+            )
+        return events
+
+    def esp_to_anymail_event(self, *told: Any) -> AnymailTrackingEvent | None:
+        try:
+            return super().esp_to_anymail_event(*told)
+        except Exception as error:
+            self.cannot_read(error)
+            return None
+
+    def cannot_read(self, error: Exception) -> None:
+        if len(self.unread) >= MOST_EVENTS:
+            raise error
+        self.unread.append(error)
+
+
+class Mailjet(InBatches, MailjetTrackingWebhookView):
+    pass
+
+
+class SendGrid(InBatches, SendGridTrackingWebhookView):
+    pass
+
+
+class SparkPost(InBatches, SparkPostTrackingWebhookView):
+    def unwrap_event(self, raw_event: Any) -> tuple[Any, Any, Any]:
+        try:
+            return super().unwrap_event(raw_event)
+        except Exception as error:
+            self.cannot_read(error)
+            return None, None, raw_event
+
+
 VIEWS: dict[str, type[AnymailBaseWebhookView]] = {
     "amazon_ses": AmazonSES,
     "brevo": BrevoTrackingWebhookView,
     "mailersend": MailerSendTrackingWebhookView,
     "mailgun": MailgunTrackingWebhookView,
-    "mailjet": MailjetTrackingWebhookView,
+    "mailjet": Mailjet,
     "postmark": PostmarkTrackingWebhookView,
     "resend": ResendTrackingWebhookView,
-    "sendgrid": SendGridTrackingWebhookView,
-    "sparkpost": SparkPostTrackingWebhookView,
+    "sendgrid": SendGrid,
+    "sparkpost": SparkPost,
 }
 
 

@@ -20,7 +20,10 @@ def event_timestamp(moment: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Handling:
-    """Who handles what a notification tells of, since when; and what came of it, once that is done."""
+    """Who handles what a notification tells of, since when; and what came of it, once that is done.
+
+    `by` is empty if none of those who were told has done it.
+    """
 
     by: str
     since: datetime
@@ -91,7 +94,8 @@ class Timings:
     """Milliseconds that each phase of one attempt took; None where there was no such phase.
 
     On a connection that was kept there is neither look-up nor connect nor TLS, and with plain http no TLS. A failed
-    attempt has the phases up to the one in which it ended, and how long it was in that.
+    attempt has the phases up to the one in which it ended, and how long it was in that. `total_ms` is what the attempt
+    took, to its last byte; of an email, from when it was written.
     """
 
     dns_ms: float | None = None

@@ -32,7 +32,8 @@ def digest_message(
     first, *others = notifications
     if not others:
         return notification_message(first, target, now, digest)
-    email = message(digest_wording(notifications, target), target.email, digest, now, target.reply_to)
+    words = digest_wording(each_event_once(notifications), target)
+    email = message(words, target.email, digest, now, target.reply_to)
     email.extra_headers |= list_headers(first.subscription_id, target)
     email.extra_headers |= {
         "Feedback-ID": feedback_id(first.subscription_id, "digest"),
@@ -41,6 +42,14 @@ def digest_message(
     }
     email.attach("notifications.json", as_array(notifications), "application/json")
     return email
+
+
+def each_event_once(notifications: Sequence[Notification]) -> list[Notification]:
+    """The earliest of it: a replay may have come while it waited."""
+    events: dict[UUID, Notification] = {}
+    for each in notifications:
+        events.setdefault(each.event_id, each)
+    return list(events.values())
 
 
 def as_array(notifications: Sequence[Notification]) -> bytes:

@@ -24,7 +24,7 @@ from deliveries.channels.refusals import api_answer, plain, refusal, unusable
 from deliveries.channels.smtp import CLOSING
 from deliveries.channels.wording import Wording, fallback_wording, notification_wording
 from deliveries.letters.fallback import Missed
-from deliveries.letters.reading import name
+from deliveries.letters.reading import name, searchable
 from subscriptions.links import unsubscribe_link
 
 NOT_IN_A_FEEDBACK_ID = re.compile(r"[^\w.-]", re.ASCII)
@@ -130,7 +130,7 @@ def feedback_id(source: UUID, kind: str) -> str:
 
 def list_id(application_name: str, source: UUID) -> str:
     """RFC 2919: for people the application's name, for programs what an unsubscribe is from."""
-    words = name(application_name).translate(str.maketrans("", "", '"\\<>'))
+    words = searchable(name(application_name)).translate(str.maketrans("", "", '"\\<>'))
     phrase = f'"{words}"' if words.isascii() else Header(words, "utf-8").encode(linesep="")
     return f"{phrase} <{source}.{domain()}>"
 

@@ -47,13 +47,18 @@ class Answer:
         return self.status is not None and 200 <= self.status < 300
 
 
+def get_ready() -> None:
+    """What takes a process a while when it is made, and belongs to no attempt."""
+    adapter(settings.WEBHOOK_CA_BUNDLE)
+
+
 def send(notification: Notification, target: WebhookTarget, now: datetime) -> Report:
     """Make one attempt. Whatever goes wrong out there is a failed report, never an exception."""
-    body = notification.body()
-    ours = headers_of(notification, target.secrets, body, now)
-    own = {name: value for name, value in target.headers.items() if name.lower() not in ours}
     connections, answer, error = adapter(settings.WEBHOOK_CA_BUNDLE), Answer(), ""
     with Exchange(settings.WEBHOOK_TIMEOUT) as exchange:
+        body = notification.body()
+        ours = headers_of(notification, target.secrets, body, now)
+        own = {name: value for name, value in target.headers.items() if name.lower() not in ours}
         try:
             request = request_of(target.url, own, ours, body)
             read(post(request, connections, exchange), answer)

@@ -11,9 +11,10 @@ import structlog
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from accounts.email_addresses import same_for_all
 from accounts.models import Application
-from deliveries.channels import EmailTarget, Notification
-from deliveries.letters import Action, Letter, Told
+from deliveries.channels import EmailTarget, Handling, Notification
+from deliveries.letters import Action, Letter, Told, Unnamed
 from deliveries.letters.digest import EXTENTS, digest_letter
 from deliveries.letters.events import LETTERS
 from deliveries.letters.fallback import Missed, fallback_question, mark, reason
@@ -23,7 +24,7 @@ from deliveries.letters.layout import as_html, as_text
 from deliveries.letters.numbers import number
 from deliveries.letters.outages import Outage, Writer
 from deliveries.letters.reader import Reader
-from deliveries.letters.reading import clean, cut, isolated, name, said, searchable
+from deliveries.letters.reading import clean, cut, in_quotes, isolated, name, said, searchable
 from deliveries.letters.stretches import legend
 from events.event_types import EVENT_TYPES
 from subscriptions.links import (
@@ -66,7 +67,7 @@ def notification_wording(notification: Notification, target: EmailTarget) -> Wor
     reader = Reader(target.timezone, target.language)
     with reader.language_on():
         told = told_of(notification, target, reader)
-        letter = handled(best_letter(told), told, target.email)
+        letter = handled(best_letter(told), told)
         return wording(letter, reader, notification_frame(told, notification, target))
 
 
@@ -81,7 +82,12 @@ def told_of(notification: Notification, target: EmailTarget, reader: Reader) -> 
         case_link(notification.event_id, target.recipient_id) if is_case else "",
         notification.handling,
         isolated(name(notification.customer)),
+        is_on_it(target.email, notification.handling),
     )
+
+
+def is_on_it(email: str, handling: Handling | None) -> bool:
+    return bool(handling and not handling.done_at and same_for_all(handling.by) == same_for_all(email))
 
 
 def own_letter(told: Told) -> Letter | None:
@@ -89,6 +95,8 @@ def own_letter(told: Told) -> Letter | None:
     if write and known and not known.errors(told.payload):
         try:
             return write(told)
+        except Unnamed:
+            return None
         except Exception:
             log.exception("letter broke", event_type=told.event_type)
     return None
@@ -108,6 +116,7 @@ def notification_frame(told: Told, notification: Notification, target: EmailTarg
         "application": told.application,
         "test": _("This is a test.") if notification.test else "",
         "test_meaning": _("Nothing has happened; the details are made up."),
+        **replayed([notification]),
         "facts": [
             (_("Application"), told.application),
             (_("Happened"), told.happened),
@@ -125,6 +134,14 @@ def notification_frame(told: Told, notification: Notification, target: EmailTarg
     }
 
 
+def replayed(notifications: Sequence[Notification]) -> dict[str, str]:
+    """What tells a replay from something new; of a digest, if it has nothing else."""
+    if any(each.trigger != "replay" for each in notifications):
+        return {}
+    told = _("This is a replay: somebody had it sent later, and you may have been told of it before.")
+    return {"mark": _("[Replay] %(subject)s"), "first": told}
+
+
 def why_told(target: EmailTarget, application: str) -> str:
     why = _("You get this because %(email)s agreed to get emails about %(application)s, which uses Openvolt.")
     return f"{why % {'email': target.email, 'application': application}} {called(target.purpose)}".strip()
@@ -132,7 +149,7 @@ def why_told(target: EmailTarget, application: str) -> str:
 
 def called(purpose: str) -> str:
     """Tells a subscription from others to the same address; empty if its people have no words for it."""
-    words = {"purpose": isolated(name(purpose))}
+    words = {"purpose": in_quotes(isolated(name(purpose)))}
     return _("They call these emails “%(purpose)s”.") % words if words["purpose"] else ""
 
 
@@ -165,7 +182,7 @@ def fallback_wording(notification: Notification, target: EmailTarget, missed: Mi
             )
             % {"email": target.email, "application": told.application},
         }
-        letter = handled(best_letter(told), told, target.email)
+        letter = handled(best_letter(told), told)
         return wording(letter, reader, frame)
 
 
@@ -175,7 +192,7 @@ def digest_wording(notifications: Sequence[Notification], target: EmailTarget) -
     with reader.language_on():
         application = isolated(name(target.application_name))
         all_told = [told_of(each, target, reader) for each in notifications]
-        frame = digest_frame(application, notifications[0].delivery_id, target, reader)
+        frame = digest_frame(application, notifications, target, reader)
         for extent in EXTENTS:
             letter = digest_letter(all_told, application, reader, best_letter, frame["choices"], extent)
             words = wording(letter, reader, frame)
@@ -188,16 +205,19 @@ def best_letter(told: Told) -> Letter:
     return own_letter(told) or general_letter(told)
 
 
-def digest_frame(application: str, delivery: UUID, target: EmailTarget, reader: Reader) -> dict[str, Any]:
+def digest_frame(
+    application: str, notifications: Sequence[Notification], target: EmailTarget, reader: Reader
+) -> dict[str, Any]:
     return {
         "application": application,
         "facts": [(_("Application"), application), (_("Time zone"), zone(reader))],
         "quote": _(
             "The attached notifications.json has the complete records for programs. If you need help, quote this:"
         ),
-        "ids": [_("Delivery %(id)s") % {"id": delivery}],
+        "ids": [_("Delivery %(id)s") % {"id": notifications[0].delivery_id}],
         "why": why_told(target, application),
         **choices(target),
+        **replayed(notifications),
     }
 
 

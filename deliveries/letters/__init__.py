@@ -24,6 +24,7 @@ from deliveries.letters.stretches import NewData
 LONGEST_ADDRESS = 100
 LONGEST_BODY = 300
 LONGEST_LABEL = 40
+DAY = re.compile(r"\d{4}-\d\d-\d\d")  # how moments begin
 
 # Fewer than RFC 5322 allows: nothing that a mailto link would take for another header, nor a person for a trick.
 ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}")
@@ -54,7 +55,8 @@ class Section:
 
 @dataclass(frozen=True)
 class Letter:
-    """An email's words, not escaped. `preview` is what a mailbox shows next to the subject.
+    """An email's words, not escaped. `preview` is what a mailbox shows next to the subject, and the text part's first
+    line if there is no `opening`.
 
     `what` happened is one sentence; `meaning` and `todo` may be empty, and so may everything after them. `link` stands
     below the button, in plain words. What is in `rest` can wait: it comes after the button.
@@ -65,6 +67,7 @@ class Letter:
     what: str
     meaning: str = ""
     todo: str = ""
+    opening: str = ""
     action: Action | None = None
     link: Action | None = None
     items: Sequence[str] = ()
@@ -76,12 +79,16 @@ class Letter:
     small: str = ""
 
 
+class Unnamed(Exception):
+    """The payload has nothing that what it tells of could be called by."""
+
+
 @dataclass(frozen=True)
 class Told:
     """One event as a letter speaks of it: whatever the payload's shape, short and clean text comes out.
 
     `case` is the page on which its reader can say to be on it; empty for what needs nobody. `customer` is what an
-    earlier event has called the customer; empty when none has.
+    earlier event has called the customer; empty when none has. `is_theirs` if the reader is the one who is on it.
     """
 
     event_type: str
@@ -92,6 +99,7 @@ class Told:
     case: str = ""
     handling: Handling | None = None
     customer: str = ""
+    is_theirs: bool = False
 
     @property
     def happened(self) -> str:
@@ -101,10 +109,22 @@ class Told:
         """The text, number or moment at `a.b.c` of the payload; empty when there is none."""
         return isolated(shown(at(self.payload, path), path, self.reader))
 
+    def name(self, *paths: str) -> str:
+        """The text at the first of these paths that has one. Raises `Unnamed` when none has."""
+        for path in paths:
+            if text := self.text(path):
+                return text
+        raise Unnamed
+
     def when(self, path: str) -> str:
-        """The moment at this path; when there is none, that of the event."""
+        """The moment at this path, as it was written if it has no time zone; when there is none, that of the event."""
+        text = self.text(path)
+        return text if text and DAY.match(str(at(self.payload, path))) else self.happened
+
+    def has_come(self, path: str, since: str) -> bool:
+        """Whether the moment at the first path is not after that at the second, or of the event."""
         moment = as_moment(at(self.payload, path))
-        return self.reader.moment(moment) if moment else self.happened
+        return moment is not None and moment <= (as_moment(at(self.payload, since)) or self.occurred_at)
 
     def facts(self, paths: Sequence[str]) -> list[Fact]:
         """What the payload has at these paths, in this order."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from deliveries.letters.reading import SCHEME, clean
+from deliveries.letters.reading import SCHEME, clean, said
 
 LONGEST_SENTENCE = 1000
 LONGEST_PART = 100
@@ -83,8 +83,8 @@ FORMS = tuple(forms())
 
 def answer(error: str) -> str:
     """As it was said where it is none of these sentences."""
-    said = clean(SCHEME.sub("", QUERY.sub("", error)), LONGEST_SENTENCE)
+    told = clean(SCHEME.sub("", QUERY.sub("", error)), LONGEST_SENTENCE)
     for sentence, form in FORMS:
-        if found := form.fullmatch(said):
-            return _(sentence) % {gap: clean(part, LONGEST_PART) for gap, part in found.groupdict().items()}
-    return clean(said)
+        if found := form.fullmatch(told):
+            return _(sentence) % {gap: said(part, LONGEST_PART) for gap, part in found.groupdict().items()}
+    return said(told)

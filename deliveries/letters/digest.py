@@ -9,10 +9,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from deliveries.letters import Action, Letter, Section, Told
-from deliveries.letters.handling import HANDLED, see, to_the_page, who
+from deliveries.letters.handling import HANDLED, see, to_finish, to_the_page, who, yours
 from deliveries.letters.numbers import number
 from deliveries.letters.reader import Reader
-from deliveries.letters.reading import as_moment, cut, fitting
+from deliveries.letters.reading import as_moment, cut, fitting, in_quotes
 from deliveries.letters.stretches import by_meter
 
 MERGED = "meter_data.received"
@@ -64,11 +64,13 @@ def digest_letter(
     urgent = [sections[kind] for kind in sections if kind in HANDLED]
     rest = [sections[kind] for kind in sections if kind not in HANDLED]
     if open_cases := [told for told in in_order(all_told) if told.case and not told.handling]:
-        return replace(
-            letter, sections=urgent, rest=rest, todo=handle_them(open_cases), action=start(open_cases, write)
-        )
-    todo = somebody_is_on_it() if urgent else nothing_to_do()
-    return replace(letter, sections=urgent + rest, todo=todo, action=choose)
+        take = start(open_cases, write, _("I'm on it: %(what)s"))
+        return replace(letter, sections=urgent, rest=rest, todo=handle_them(open_cases), action=take)
+    letter = replace(letter, sections=urgent + rest)
+    if theirs := [told for told in in_order(all_told) if told.is_theirs]:
+        finish = start(theirs, write, _("Finish it, hand it over or give it back"))
+        return replace(letter, todo=finish_them(theirs), action=finish)
+    return replace(letter, todo=somebody_is_on_it() if urgent else nothing_to_do(), action=choose)
 
 
 def in_order(all_told: Sequence[Told]) -> list[Told]:
@@ -95,11 +97,20 @@ def handle_them(open_cases: Sequence[Told]) -> str:
     ) % {"count": number(count)}
 
 
-def start(open_cases: Sequence[Told], write: Write) -> Action:
-    """With the one that is first in the list."""
-    first = open_cases[0]
-    label = _("I'm on it: %(what)s") if len(open_cases) == 1 else _("Start with “%(what)s”")
-    return to_the_page(label % {"what": cut(write(first).subject, LONGEST_IN_BUTTON)}, first.case)
+def finish_them(theirs: Sequence[Told]) -> str:
+    count = len(theirs)
+    return ngettext(
+        "You are on one of these. Finish it when it is done, or hand it over.",
+        "You are on %(count)s of these. Finish each when it is done, or hand it over.",
+        count,
+    ) % {"count": number(count)}
+
+
+def start(cases: Sequence[Told], write: Write, alone: str) -> Action:
+    """With the one that is first in the list. `alone` is what the button says when there is no other."""
+    first = cases[0]
+    label = alone if len(cases) == 1 else _("Start with “%(what)s”")
+    return to_the_page(label % {"what": in_quotes(cut(write(first).subject, LONGEST_IN_BUTTON))}, first.case)
 
 
 def nothing_to_do() -> str:
@@ -110,8 +121,8 @@ def nothing_to_do() -> str:
 
 def somebody_is_on_it() -> str:
     return _(
-        "Nothing: somebody is on what a person should handle. If you get more than you need, choose what you are told "
-        "of, and when."
+        "Nothing: somebody is on what a person should handle, or it is done. If you get more than you need, choose "
+        "what you are told of, and when."
     )
 
 
@@ -148,23 +159,30 @@ def line(told: Told, letter: Letter, is_urgent: bool) -> str:
     words = {"at": told.happened, "what": cut(letter.subject, LONGEST_LINE)}
     if not is_urgent:
         return _("%(what)s (%(at)s)") % words
-    more = who(told.handling, told.reader) or letter.preview
+    more = who_is_on(told) or letter.preview
     return _("%(what)s (%(at)s). %(more)s") % {**words, "more": cut(more, LONGEST_MORE)}
+
+
+def who_is_on(told: Told) -> str:
+    if told.handling and told.is_theirs:
+        return yours(told.handling, told.reader)
+    return who(told.handling, told.reader)
 
 
 def on_it(told: Told) -> Action | None:
     if not told.case:
         return None
+    if told.is_theirs:
+        return to_finish(told.case)
     return see(told.handling, told.case) if told.handling else to_the_page(_("I'm on it"), told.case)
 
 
 def subject_of(kinds: Sequence[str], count: int, application: str) -> str:
     named = ", ".join(kinds[:MOST_NAMED]) + (", …" if len(kinds) > MOST_NAMED else "")
-    return _("%(count)s events at %(application)s: %(kinds)s") % {
-        "count": number(count),
-        "application": application,
-        "kinds": named,
-    }
+    told = ngettext(
+        "One event at %(application)s: %(kinds)s", "%(count)s events at %(application)s: %(kinds)s", count
+    )
+    return told % {"count": number(count), "application": application, "kinds": named}
 
 
 def happened(all_told: Sequence[Told], application: str, reader: Reader) -> str:

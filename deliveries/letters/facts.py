@@ -1,5 +1,6 @@
 """The details of a payload as lines for a small table."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -60,6 +61,7 @@ PATH_LABELS: dict[tuple[str, ...], str] = {
 WORDS = {"id": "ID", "url": "URL", "api": "API"}
 # The values of these keys that are words.
 SPOKEN = ("role", "status", "update_frequency", "validity_state")
+BY_A_KEY = re.compile(r"API key (.*ovk_\S+…\)?)")  # as the API says that one key has replaced another
 VALUES = {
     "active": gettext_noop("active"),
     "admin": gettext_noop("admin"),
@@ -91,9 +93,11 @@ def facts(payload: Any, reader: Reader, paths: Sequence[str]) -> list[Fact]:
 
 
 def shown(value: object, path: str, reader: Reader) -> str:
-    """The value at this path; a word that we know in the reader's language."""
+    """The value at this path; words that we know, or that are ours, in the reader's language."""
     if path.endswith(SPOKEN) and isinstance(value, str) and value in VALUES:
         return _(VALUES[value])
+    if path == "rotated_by" and (by_a_key := BY_A_KEY.fullmatch(str(value))):
+        return _("API key %(key)s") % {"key": reader.shown(by_a_key[1])}
     return reader.shown(value)
 
 

@@ -14,7 +14,7 @@ from deliveries.letters.answers import answer
 from deliveries.letters.numbers import number
 from deliveries.letters.outages import LONGEST_RECEIVER
 from deliveries.letters.reader import Reader
-from deliveries.letters.reading import clean, isolated, said
+from deliveries.letters.reading import isolated, said
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 LEAST = 2  # of a unit, or a smaller one is counted
@@ -42,7 +42,7 @@ class Missed:
 
 def receiver(url: str) -> str:
     """The host."""
-    return isolated(clean(urlsplit(url).netloc, LONGEST_RECEIVER) or _("the receiver"))
+    return isolated(said(urlsplit(url).netloc, LONGEST_RECEIVER) or _("the receiver"))
 
 
 def mark(missed: Missed) -> str:
@@ -51,8 +51,8 @@ def mark(missed: Missed) -> str:
 
 
 def reason(missed: Missed, reader: Reader) -> str:
-    said = failed(missed) if missed.has_failed else late(missed, reader)
-    return f"{said} {answer(missed.last_error)}".strip()
+    why = failed(missed) if missed.has_failed else late(missed, reader)
+    return f"{why} {answer(missed.last_error)}".strip()
 
 
 def failed(missed: Missed) -> str:
@@ -67,11 +67,11 @@ def failed(missed: Missed) -> str:
 
 
 def late(missed: Missed, reader: Reader) -> str:
-    said = _(
+    what = _(
         "The webhook to %(receiver)s is late by %(late)s: it was due on %(due)s, has not arrived yet, and may still do "
         "so."
     )
-    return said % {**missed.words, "due": reader.moment(missed.due_at)}
+    return what % {**missed.words, "due": reader.moment(missed.due_at)}
 
 
 def length(wait: timedelta) -> str:
@@ -90,7 +90,7 @@ def fallback_question(question: Letter, email: str, application: str, url: str) 
         "%(application)s, which uses Openvolt, tells %(receiver)s by webhook what happens. When one of these fails for "
         "good or is late, it wants to email %(email)s instead:"
     )
-    words = {"application": application, "email": email, "receiver": isolated(said(receiver(url)))}
+    words = {"application": application, "email": email, "receiver": receiver(url)}
     return replace(
         question,
         subject=_("Please confirm: emails when webhooks of %(application)s fail") % words,

@@ -1,6 +1,6 @@
 """What is said of things that a person should handle: the button for it, who has it, and the notes about that."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import quote
@@ -29,9 +29,18 @@ def who(handling: Handling | None, reader: Reader) -> str:
     if handling.done_at is None:
         return _("%(who)s has been on it since %(since)s.") % words
     words["done"] = reader.moment(handling.done_at)
+    if not handling.by:
+        return done_by_nobody_told(handling, words)
     if words["outcome"]:
         return _("Done by %(who)s on %(done)s: %(outcome)s") % words
     return _("Done by %(who)s on %(done)s.") % words
+
+
+def done_by_nobody_told(handling: Handling, words: Mapping[str, str]) -> str:
+    """An outcome is in words of the service's own then."""
+    if handling.outcome:
+        return " ".join([_("It is done."), _(handling.outcome)])
+    return _("Marked as done by Openvolt staff on %(done)s.") % words
 
 
 def yours(handling: Handling, reader: Reader) -> str:
@@ -49,18 +58,20 @@ def page_for(email: str, application: str) -> str:
     return _("This page is for %(email)s, who was told of it by %(application)s.") % words
 
 
-def handled(letter: Letter, told: Told, email: str) -> Letter:
-    """The letter to this address with the button for whoever handles it; what was its button is a link below."""
+def handled(letter: Letter, told: Told) -> Letter:
+    """The letter with the button for whoever handles it; what was its button is a link below."""
     if not told.case:
         return letter
     if told.handling is None:
         return with_button(letter, told.case)
-    if told.handling.by.lower() == email.lower() and not told.handling.done_at:
-        return as_theirs(replace(letter, preview=yours(told.handling, told.reader)), told.case)
+    if told.is_theirs:
+        theirs = replace(letter, preview=yours(told.handling, told.reader), opening="")
+        return as_theirs(theirs, told.case)
     said = who(told.handling, told.reader)
     return replace(
         letter,
         preview=said,
+        opening="",
         todo=_("%(said)s There is nothing for you to do.") % {"said": said},
         action=see(told.handling, told.case),
         link=None if told.handling.done_at else write_to_them(clean(told.handling.by)),
@@ -69,8 +80,11 @@ def handled(letter: Letter, told: Told, email: str) -> Letter:
 
 def as_theirs(letter: Letter, url: str) -> Letter:
     """To whoever is on it."""
-    action = to_the_page(_("Finish it, hand it over or give it back"), url)
-    return replace(letter, action=action, link=letter.action)
+    return replace(letter, action=to_finish(url), link=letter.action)
+
+
+def to_finish(url: str) -> Action:
+    return to_the_page(_("Finish it, hand it over or give it back"), url)
 
 
 def with_button(letter: Letter, url: str) -> Letter:

@@ -19,10 +19,11 @@ from deliveries.letters.facts import Fact
 from deliveries.letters.handling import to_read
 from deliveries.letters.numbers import number
 from deliveries.letters.reader import Reader
-from deliveries.letters.reading import clean, isolated, name
+from deliveries.letters.reading import isolated, name, said
 
 MOST_COUNTED = 1000
 LONGEST_RECEIVER = 60
+LONGEST_DESCRIPTION = 40
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,10 @@ class Outage:
 
     @property
     def receiver(self) -> str:
-        """The host."""
-        return clean(urlsplit(self.facts["url"]).netloc, LONGEST_RECEIVER) or _("the receiver")
+        """What its people call it, and the host, to which there may be others."""
+        host = said(urlsplit(self.facts["url"]).netloc, LONGEST_RECEIVER) or _("the receiver")
+        called = said(self.facts["description"], LONGEST_DESCRIPTION)
+        return isolated(f"{called} ({host})") if called else host
 
     @property
     def last_answer(self) -> str:
@@ -78,7 +81,7 @@ class Outage:
 
     def details(self, *more: tuple[str, str]) -> list[Fact]:
         told = [
-            (_("Receiver"), clean(self.facts["url"])),
+            (_("Receiver"), said(self.facts["url"])),
             (_("Description"), name(self.facts["description"])),
             (_("Failing since"), self.moment("since")),
             (_("Failed attempts"), number(self.facts["failures"]) if self.facts["failures"] else ""),

@@ -25,7 +25,7 @@ from deliveries.letters.outages import (
     what_waits,
 )
 from deliveries.letters.reader import Reader
-from deliveries.letters.reading import SCHEME, clean, isolated, name
+from deliveries.letters.reading import isolated, name, said
 
 MOST_PREVIEWED = 3
 LONGEST_PLACE = 100
@@ -97,7 +97,7 @@ def on_it(page: str) -> Action | None:
 
 def place(outage: Outage) -> str:
     """By what its people know a subscription, without what mail programs would make a link of."""
-    url = clean(SCHEME.sub("", outage.facts["url"]), LONGEST_PLACE)
+    url = said(outage.facts["url"], LONGEST_PLACE)
     called = name(outage.facts["description"])
     return f"{isolated(called)} ({url})" if called else url
 
@@ -205,18 +205,18 @@ def recovered(outages: Outages) -> Letter:
 
 
 def since_when(one: Outage) -> str:
-    said = _("%(place)s: since %(since)s.") % {"place": place(one), "since": one.moment("since")}
-    return joined(said, lost_of(one), one.last_answer)
+    told = _("%(place)s: since %(since)s.") % {"place": place(one), "since": one.moment("since")}
+    return joined(told, lost_of(one), one.last_answer)
 
 
 def when_to_be_disabled(one: Outage) -> str:
-    said = _("%(place)s: on %(at)s.") % {"place": place(one), "at": one.moment("disable_at")}
-    return joined(said, lost_of(one), one.last_answer)
+    told = _("%(place)s: on %(at)s.") % {"place": place(one), "at": one.moment("disable_at")}
+    return joined(told, lost_of(one), one.last_answer)
 
 
 def when_disabled(one: Outage) -> str:
-    said = _("%(place)s: on %(at)s.") % {"place": place(one), "at": one.moment("at")}
-    return joined(said, lost_of(one))
+    told = _("%(place)s: on %(at)s.") % {"place": place(one), "at": one.moment("at")}
+    return joined(told, lost_of(one))
 
 
 def when_disabled_and_why(one: Outage) -> str:

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from accounts.visible_text import visible
+
 LONGEST_TEXT = 160
 LONGEST_NAME = 80
 SEPARATOR = " · "
@@ -21,25 +23,15 @@ TOP_LEVEL_DOMAINS = frozenset(
     *("example", "invalid", "localhost", "test", "xn"),
 }
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
-
-# Controls, marks that turn the reading direction around (RTL letters need none), and blanks that are no spaces.
-UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\ud800-\udfff\u00ad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufeff\uffa0"
-    "\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
-)
-# Persian, Indian scripts and emoji need joiners; between Latin letters they are only there to deceive.
-STRAY_JOINERS = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]+")
 ZERO_WIDTH_SPACE = "\u200b"
 RIGHT_TO_LEFT = {"R", "AL", "AN"}
+SINGLE = str.maketrans("“”„", "\u2018\u2019\u201a")
 ISOLATE, END_ISOLATE = "\u2068", "\u2069"
 
 
 def clean(value: object, longest: int = LONGEST_TEXT) -> str:
     """One line of visible text, cut with an ellipsis when it is long."""
-    text = " ".join(str(value)[: 4 * longest].split())
-    if not (text.isascii() and text.isprintable()):
-        text = " ".join(STRAY_JOINERS.sub("", UNSEEN.sub("", text)).split())
-    return cut(text, longest)
+    return cut(visible(str(value)[: 4 * longest]), longest)
 
 
 def cut(text: str, longest: int) -> str:
@@ -58,6 +50,11 @@ def isolated(text: str) -> str:
     if text.isascii() or not any(unicodedata.bidirectional(each) in RIGHT_TO_LEFT for each in text):
         return text
     return f"{ISOLATE}{text}{END_ISOLATE}"
+
+
+def in_quotes(text: str) -> str:
+    """What a sentence quotes, with single quotes for its own."""
+    return text.translate(SINGLE)
 
 
 def said(value: object, longest: int = LONGEST_TEXT) -> str:

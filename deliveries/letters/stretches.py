@@ -25,7 +25,7 @@ LONGEST_IN_MONTHS = timedelta(days=731)
 LONGEST_IN_YEARS = timedelta(days=24 * 366)
 USUAL_YEARS = range(1900, 2200)
 FULL = 0.9  # of a period; a UK day's stretch runs from 00:30 to 00:00
-TOUCHED = 0.05  # less is the hour by which clocks change in between
+TOUCHED = 0.05  # less of a stretch that is mostly elsewhere is the hour by which clocks change in between
 BLOCKS = {"full": "█", "part": "▒", "none": "░"}
 
 Stretch = tuple[datetime, datetime]
@@ -226,9 +226,7 @@ def local_year(local: datetime, count: int) -> datetime:
 
 def drawn(stretches: Sequence[Stretch], scale: Scale) -> Bar | None:
     """One meter's bar; what lies before its first period and after its last one is cut off."""
-    lengths = [end - start for start, end in pairwise(scale.edges)]
-    covered = [each / length for each, length in zip(cover(stretches, scale.edges), lengths, strict=True)]
-    cells = ["full" if each >= FULL else "part" if each >= TOUCHED else "none" for each in covered]
+    cells = [cell(*each) for each in zip(pairwise(scale.edges), pieces(stretches, scale.edges), strict=True)]
     reached = [number for number, cell in enumerate(cells) if cell != "none"]
     if not reached:
         return None
@@ -241,15 +239,33 @@ def drawn(stretches: Sequence[Stretch], scale: Scale) -> Bar | None:
     )
 
 
-def cover(stretches: Sequence[Stretch], edges: Sequence[datetime]) -> list[timedelta]:
-    """How much of each period between two edges the stretches fill."""
-    filled = [timedelta(0)] * (len(edges) - 1)
+@dataclass(frozen=True)
+class Piece:
+    """How much of one stretch lies in a period."""
+
+    length: timedelta
+    stretch: timedelta
+
+
+def pieces(stretches: Sequence[Stretch], edges: Sequence[datetime]) -> list[list[Piece]]:
+    """Those in each period between two edges."""
+    found: list[list[Piece]] = [[] for _ in pairwise(edges)]
     for start, end in stretches:
         number = bisect_right(edges, start) - 1
-        while number < len(filled) and edges[number] < end:
-            filled[number] += min(end, edges[number + 1]) - max(start, edges[number])
+        while number < len(found) and edges[number] < end:
+            length = min(end, edges[number + 1]) - max(start, edges[number])
+            found[number].append(Piece(length, end - start))
             number += 1
-    return filled
+    return found
+
+
+def cell(period: Stretch, own: Sequence[Piece]) -> str:
+    whole = period[1] - period[0]
+    filled = sum((piece.length for piece in own), timedelta(0))
+    if filled >= FULL * whole:
+        return "full"
+    is_here = any(2 * piece.length >= piece.stretch > timedelta(0) for piece in own)
+    return "part" if is_here or filled >= TOUCHED * whole else "none"
 
 
 def legend() -> dict[str, str]:

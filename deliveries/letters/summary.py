@@ -14,7 +14,7 @@ from deliveries.letters.charts import Bar, Chart, cells
 from deliveries.letters.numbers import milliseconds, number
 from deliveries.letters.outages import replay_since, to_the_reference
 from deliveries.letters.reader import Reader
-from deliveries.letters.reading import clean, isolated, name
+from deliveries.letters.reading import isolated, name, said
 
 DAY = timedelta(days=1)
 LONGEST_RECEIVER = 60
@@ -66,8 +66,8 @@ def summary(week: Week) -> Letter:
         subject=subject(week),
         preview=failing[0] if failing else outcome() % words,
         what=_(
-            "Of the notifications of %(application)s from %(first)s to %(last)s, %(delivered)s were delivered, "
-            "%(failed)s failed for good, and %(waiting)s still wait."
+            "What became of the notifications of %(application)s from %(first)s to %(last)s: %(delivered)s delivered, "
+            "%(failed)s failed for good, %(waiting)s still waiting."
         )
         % words,
         sections=[Section(_("Receivers that get nothing"), failing, more_failing(week))] if failing else [],
@@ -125,7 +125,7 @@ def more_failing(week: Week) -> str:
 
 def receiver(told: Facts) -> str:
     """What its people call it, and its host; of the URL no more, for it may hold a token."""
-    host = clean(urlsplit(told["url"]).netloc, LONGEST_RECEIVER)
+    host = said(urlsplit(told["url"]).netloc, LONGEST_RECEIVER)
     described = name(told["description"])
     return isolated(f"{described} ({host})" if described and host else described or host or _("emails"))
 
@@ -160,12 +160,12 @@ def weekdays() -> Sequence[str]:
 
 def said_of(day: Facts, most: int) -> str:
     """The counts that are not none."""
-    said = [
+    counts = [
         _("%(count)s delivered") % {"count": number(day["delivered"])} if day["delivered"] else "",
         _("%(count)s waiting") % {"count": number(day["waiting"])} if day["waiting"] else "",
         _("%(count)s failed") % {"count": number(day["failed"])} if day["failed"] else "",
     ]
-    told = ", ".join(each for each in said if each) or _("nothing")
+    told = ", ".join(each for each in counts if each) or _("nothing")
     return (
         _("of the first %(most)s, %(told)s") % {"most": number(most), "told": told} if day["more"] else told
     )
@@ -183,12 +183,16 @@ def slowest_chart(week: Week) -> Chart:
 
 def slow_bar(told: Facts, longest: float) -> Bar:
     median, p95 = told["median_ms"], told["p95_ms"]
-    said = _("half within %(median)s, 95 of 100 within %(p95)s (%(attempts)s attempts)") % {
+    speed = ngettext(
+        "half within %(median)s, 95 of 100 within %(p95)s (%(attempts)s attempt)",
+        "half within %(median)s, 95 of 100 within %(p95)s (%(attempts)s attempts)",
+        told["attempts"],
+    ) % {
         "median": milliseconds(median),
         "p95": milliseconds(p95),
         "attempts": number(told["attempts"]),
     }
-    return Bar(cells({"full": median, "part": p95 - median}, longest), receiver(told), said)
+    return Bar(cells({"full": median, "part": p95 - median}, longest), receiver(told), speed)
 
 
 def capped(week: Week) -> str:

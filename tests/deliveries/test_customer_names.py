@@ -38,11 +38,6 @@ BY_ID = "Consent revoked by customer 65a0…b94e01: Flat 2 electricity"
 
 
 @pytest.fixture
-def owner() -> Application:
-    return factories.application()
-
-
-@pytest.fixture
 def team(owner: Application) -> Subscription:
     subscription = factories.emails(owner, [ANN, BOB], [REVOKED])
     for recipient in subscription.recipients.all():

@@ -52,11 +52,6 @@ def ann() -> Recipient:
     return recipient
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 def happen(ann: Recipient, *types: str) -> list[Delivery]:
     for each in types or ("user.created", "meter.created", "hosted_consent.revoked"):
         publish(ann.subscription.application, each, factories.example(each))
@@ -343,7 +338,7 @@ def test_of_two_claims_at_once_one_gets_the_digest_whole_and_the_other_nothing(a
         happen(ann)
         to_the_digest(clock)
         Delivery.objects.filter(status="pending").update(next_attempt_at=clock())
-        together = Barrier(2, timeout=10)
+        together = Barrier(2, timeout=60)
         with ThreadPoolExecutor(2) as pool:
             found = [each.result() for each in [pool.submit(claimed, clock(), together) for _ in range(2)]]
 
@@ -367,7 +362,7 @@ def test_while_one_claim_has_a_digest_and_is_not_committed_another_leaves_it_alo
 
     with transaction.atomic(), ThreadPoolExecutor(1) as pool:
         [mine] = claim("email", clock(), LIMITS)
-        others = pool.submit(claimed, clock(), Barrier(1)).result(timeout=10)
+        others = pool.submit(claimed, clock(), Barrier(1)).result(timeout=60)
 
     assert (len(mine.each), others) == (3, [])
 

@@ -5,6 +5,7 @@ import re
 import smtplib
 import stat
 from base64 import b64decode
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -26,7 +27,13 @@ from deliveries.channels.email import send, send_email
 from deliveries.channels.eml import EmailBackend as FileBackend
 from deliveries.channels.mime import Email
 from deliveries.channels.refusals import refusal
-from deliveries.channels.wording import Wording, confirmation_wording, notification_wording, sentences
+from deliveries.channels.wording import (
+    Wording,
+    confirmation_wording,
+    digest_wording,
+    notification_wording,
+    sentences,
+)
 from deliveries.letters import Told
 from deliveries.letters.events import LETTERS
 from deliveries.letters.facts import every_fact
@@ -193,6 +200,22 @@ def test_a_test_says_that_it_is_one():
     assert words.subject == "[Test] Person given access: Priya Shah"
     assert words.text.startswith("THIS IS A TEST.")
     assert "This is a test." in words.html
+
+
+def test_a_replay_says_that_it_is_one():
+    words = wording(trigger="replay")
+
+    assert words.subject == "[Replay] Person given access: Priya Shah"
+    assert words.text.startswith("This is a replay: ")
+    assert "This is a replay: " in words.html
+
+
+def test_a_digest_of_replays_alone_says_so_and_one_with_news_does_not():
+    again, new = told(trigger="replay"), replace(told(), event_id=DELIVERY)
+    other = replace(new, trigger="replay")
+
+    assert digest_wording([again, other], to()).subject.startswith("[Replay] ")
+    assert "eplay" not in digest_wording([again, new], to()).text
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from deliveries.letters import handling
-from tests.lookbook.emails import BERLIN, CONSENT, CUSTOMER, LONDON, Sample, Writer
+from tests.lookbook.emails import BERLIN, COLLEAGUE, CONSENT, CUSTOMER, LONDON, Sample, Writer
 
 FIRST, SECOND = "65a0e9b1c6d83f20a7b94e01", "65a0e9b1c6d83f20a7b94e02"
 KINDS = ("hosted_consent.approved", "hosted_consent.revoked")
@@ -86,10 +86,25 @@ def test_a_reason_is_said_where_there_is_one_and_asked_for_where_there_is_none()
     given, unexplained = revoked(CONSENT), revoked(UNEXPLAINED)
 
     since = "No new data since 2 Nov 2026, 16:05 GMT from the meters under this consent."
-    assert first_line(given) == f"{since} Reason given: The customer asked support to withdraw it."
+    assert given.first_line == f"{since} Reason given: The customer asked support to withdraw it."
+    assert first_line(given) == since
     assert "why" not in text(given)
     assert first_line(unexplained) == f"{since} Somebody should ask the customer why."
     assert "If you don't know why, ask the customer" in text(unexplained)
+
+
+def test_a_reason_is_said_once():
+    sample = revoked(CONSENT)
+
+    assert text(sample).count(CONSENT["reason"]) == 1
+    assert sample.wording.html.partition("<table")[2].count(CONSENT["reason"]) == 1
+
+
+def test_a_reason_is_said_also_to_whoever_is_told_that_somebody_is_on_it():
+    sample = Writer(LONDON).told("hosted_consent.revoked.taken", "", CONSENT, on_it=COLLEAGUE)
+
+    assert text(sample).startswith(f"{COLLEAGUE.by} has been on it since ")
+    assert text(sample).count(CONSENT["reason"]) == 1
 
 
 def test_each_line_of_a_digest_says_whose_consent_and_why():

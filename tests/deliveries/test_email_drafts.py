@@ -209,14 +209,14 @@ def test_threads_that_need_the_same_draft_at_once_have_it_written_once(monkeypat
     monkeypatch.setattr("deliveries.channels.drafts.notification_wording", noting(written))
 
     def write() -> None:
-        start.wait(5)
+        start.wait(60)
         drafts.wording(told(), recipients()[0])
 
     threads = [threading.Thread(target=write) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
 
     assert len(written) == 1
 

@@ -13,6 +13,7 @@ from deliveries.channels import failures
 from deliveries.letters.answers import FORMS, answer
 from deliveries.letters.numbers import fraction, milliseconds, number
 from deliveries.letters.reader import Reader
+from deliveries.letters.reading import ZERO_WIDTH_SPACE
 from tests.lookbook.emails import ADDRESS, COLLEAGUE, NOW, Sample, samples
 
 BERLIN = Reader("Europe/Berlin", "de")
@@ -175,7 +176,8 @@ def test_a_span_says_once_what_is_the_same_of_both_ends():
 )
 def test_what_came_back_is_said_in_the_readers_language(error):
     with Reader(language="en").language_on():
-        assert answer(error) == error.replace("https://", "").replace("?token=s3cret", "")
+        told = answer(error).replace(ZERO_WIDTH_SPACE, "")
+        assert told == error.replace("https://", "").replace("?token=s3cret", "")
     with BERLIN.language_on():
         german = answer(error)
 
@@ -186,6 +188,5 @@ def test_what_came_back_is_said_in_the_readers_language(error):
 
 def test_what_nobody_has_words_for_is_shown_as_it_was_said():
     with BERLIN.language_on():
-        assert (
-            answer("A whale swallowed it: https://example.org/?x=1") == "A whale swallowed it: example.org/"
-        )
+        told = answer("A whale swallowed it: https://example.org/?x=1")
+    assert told == f"A whale swallowed it: example.{ZERO_WIDTH_SPACE}org/"

@@ -39,11 +39,6 @@ def owner() -> Application:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def case(owner: Application, clock: Clock) -> Case:
     """A revoked consent that Ann and Bob were told of."""
     factories.confirmed_emails(owner, [ANN, BOB])

@@ -106,6 +106,30 @@ def test_one_whole_day_needs_no_bar_and_its_holes_are_shown_by_the_hour():
     assert bar(by_meter(holes, Reader())) == "02:00 █░░▒█ 06:00: 2 of 5 hours complete"
 
 
+@pytest.mark.parametrize("reader", [Reader(), LONDON, BERLIN, Reader("America/New_York")])
+def test_a_day_in_a_month_and_half_an_hour_in_a_day_are_seen_where_they_are(reader):
+    days = [
+        stretch(datetime(2026, month, 14, tzinfo=UTC), datetime(2026, month, 15, tzinfo=UTC))
+        for month in (1, 2, 6, 8)
+    ]
+    half_hours = [
+        stretch(datetime(2026, 11, day, 17, tzinfo=UTC), datetime(2026, 11, day, 17, 30, tzinfo=UTC))
+        for day in (1, 5, 9)
+    ]
+
+    assert bar(by_meter(days, reader)) == "Jan 2026 ▒▒░░░▒░▒ Aug 2026: 0 of 8 months complete"
+    assert bar(by_meter(half_hours, reader)) == "1 Nov ▒░░░▒░░░▒ 9 Nov: 0 of 9 days complete"
+
+
+def test_half_an_hour_over_midnight_is_seen_in_one_of_its_days():
+    over = [
+        stretch(datetime(2026, 11, day, 23, 45, tzinfo=UTC), datetime(2026, 11, day + 1, 0, 15, tzinfo=UTC))
+        for day in (1, 8)
+    ]
+
+    assert bar(by_meter(over, Reader())) == "2 Nov ▒░░░░░░▒ 9 Nov: 0 of 8 days complete"
+
+
 def test_decades_are_drawn_as_years_and_ages_not_at_all():
     decade = stretch(datetime(2015, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC))
     age = stretch(datetime(1900, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC))

@@ -7,10 +7,10 @@ from urllib.parse import unquote
 import pytest
 from django.utils.html import urlize
 
-from deliveries.letters import handling
+from deliveries.letters import handling, outages
 from deliveries.letters.reading import ZERO_WIDTH_SPACE, name
 from events.event_types import EVENT_TYPES
-from tests.lookbook.emails import CONSENT, LONDON, Sample, Writer
+from tests.lookbook.emails import CONSENT, LONDON, OUTAGE, Sample, Writer
 
 TRICK = "Click https://evil.example.com/now or www.evil.com, http://evil.com"
 READ = "Click evil.example.com/now or evil.com, evil.com"
@@ -61,6 +61,36 @@ def test_a_subject_is_found_by_what_it_shows_as_mail_programs_make_no_links_in_i
     assert sample.wording.subject.replace("= ?", "=?").endswith(chosen)
     for link in re.findall(r"mailto:[^\"\s]+subject=([^&\"\s]+)", sample.wording.html):
         assert ZERO_WIDTH_SPACE not in unquote(link)
+
+
+def of_webhooks() -> list[Sample]:
+    """Each email that names a receiver."""
+    writer = Writer(LONDON)
+    outages = [*writer.outage_letters(), *writer.summaries(), *writer.fallbacks()]
+    return [*outages, writer.asked("confirm", ["*"], OUTAGE["url"])]
+
+
+@pytest.mark.parametrize("sample", of_webhooks(), ids=lambda sample: sample.name)
+def test_no_receiver_becomes_a_link_and_each_can_be_read(sample):
+    for words in said(sample):
+        assert not re.search(r"(?<!@)\b(greenhomes|evil|subdomain)\.example", words)
+    assert ZERO_WIDTH_SPACE not in sample.wording.subject
+
+
+def test_where_a_receiver_points_to_becomes_no_link():
+    error = "The receiver answered 302 Found and points to https://evil.example/in; redirects are not followed, so"
+    sample = Writer(LONDON).failing("failing", outages.failing, OUTAGE | {"last_error": error})
+
+    for words in said(sample):
+        assert "evil.example" not in words
+        assert "evil.example/in" in words.replace(ZERO_WIDTH_SPACE, "")
+
+
+def test_an_application_that_is_called_like_a_host_is_found_by_its_name_in_the_list_of_senders():
+    sample = Writer(LONDON, "Booking.com").told("customer.created", "", {"_id": "1", "name": "Tom"})
+
+    assert sample.email.extra_headers["List-Id"].startswith('"Booking.com" <')
+    assert ZERO_WIDTH_SPACE not in str(sample.email.message()["From"])
 
 
 def test_what_looks_like_code_and_is_no_host_is_copied_as_it_is():

@@ -346,7 +346,7 @@ def test_the_preview_of_a_warning_is_understood_by_itself_and_said_once():
 def test_a_list_of_disabled_subscriptions_says_when_each_was_disabled_and_not_since_when_it_failed():
     text = look_book()["outages.gone"].wording.text
 
-    line = "  - CRM, production (hooks.greenhomes.example/openvolt/events): on 2 Nov 2026, 09:13 GMT."
+    line = "  - CRM, production (hooks.greenhomes.\u200bexample/openvolt/events): on 2 Nov 2026, 09:13 GMT."
     assert f"{line} Failed for good: 212.\n" in text
     assert "29 Oct" not in text
 

@@ -6,7 +6,7 @@ import pytest
 from django.core import mail
 from django.utils import timezone
 
-from deliveries import chores, lifecycle
+from deliveries import lifecycle
 from deliveries.dispatch import drain
 from deliveries.fallback import sweep
 from deliveries.mailing import send_notices
@@ -18,25 +18,11 @@ from subscriptions.models import Recipient, Subscription
 from tests.support import factories
 from tests.support.receivers import Answer, Receiver
 from tests.support.smtp import mail_server
-from tests.support.workers import Clock
 
 pytestmark = pytest.mark.django_db
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 ADDRESS = "ann@example.org"
-
-
-@pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """That of the drains, and of the sweeps."""
-    clock = Clock()
-    monkeypatch.setattr(chores, "earlier_clock", clock)
-    return clock
 
 
 def falls_back(owner, url: str, types=("*",), after: timedelta | None = None, **fields) -> Subscription:

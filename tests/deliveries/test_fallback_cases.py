@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import Application
-from deliveries.cases import finish, hand_over, take
+from deliveries.cases import close, finish, hand_over, take
 from deliveries.dispatch import drain
 from deliveries.mailing import send_notices
 from deliveries.models import Case, Delivery, Notice
@@ -23,16 +23,6 @@ pytestmark = pytest.mark.django_db
 
 ANN, BOB = "ann@example.org", "bob@example.org"
 REVOKED = "hosted_consent.revoked"
-
-
-@pytest.fixture
-def owner() -> Application:
-    return factories.application()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def publish_and_send(owner: Application, clock: Clock, event_type: str = REVOKED) -> Mailbox:
@@ -123,6 +113,18 @@ def test_the_email_says_who_was_faster(owner, clock):
     assert mailbox.message()["subject"].startswith("[Webhook failed] Consent revoked")
     assert "bob@example.org has been on it since" in text_of(mailbox.message())
     assert "→ See who is on it: " in text_of(mailbox.message())
+
+
+def test_the_email_says_that_staff_have_closed_it(owner, clock):
+    email_first(owner, clock)
+    assert close(Case.objects.get(), clock())
+
+    with mail_server() as mailbox:
+        send_notices(clock)
+
+    [late] = [message for message in mailbox.messages() if message["to"] == ANN]
+    assert "Marked as done by Openvolt staff on " in text_of(late)
+    assert "I'm on it" not in text_of(late)
 
 
 def test_what_nobody_takes_is_told_once_more(owner, clock):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deliveries.dispatch import drain
-from deliveries.lifecycle import choose, replay
+from deliveries.lifecycle import choose, pause, replay, resume, send_test
 from deliveries.models import Delivery, Replay
 from deliveries.publishing import Change, publish_many
 from deliveries.replaying import COMMITTED_AFTER, plan, start, step
@@ -19,13 +19,8 @@ from tests.support.workers import Clock
 
 pytestmark = pytest.mark.django_db
 
-SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
+SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 MANY = 40
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -91,6 +86,50 @@ def test_one_that_has_gathered_alone_comes_as_its_own_letter(ann, clock):
     choose(ann, {"frequency": "at_once"}, clock())
 
     assert told_at_once(clock).message()["subject"] == "Person given access: Priya Shah"
+
+
+def test_what_a_pause_has_held_is_one_email_when_the_subscription_is_resumed(ann, clock, monkeypatch):
+    monkeypatch.setattr("deliveries.lifecycle.MOVED_AT_ONCE", 7)
+    pause(ann.subscription, clock())
+    happen(ann, clock)
+    resume(ann.subscription, clock())
+
+    assert sizes(told_at_once(clock)) == [MANY]
+
+    happen(ann, clock, 2)
+    assert sizes(told_at_once(clock)) == [1, 1]
+
+
+def test_what_a_pause_has_held_alone_comes_as_its_own_letter(ann, clock):
+    pause(ann.subscription, clock())
+    happen(ann, clock, 1)
+    resume(ann.subscription, clock())
+
+    assert told_at_once(clock).message()["subject"] == "Person given access: Priya Shah"
+
+
+def test_what_a_pause_has_held_waits_for_the_end_of_the_quiet_hours(ann, clock):
+    since, until = clock() - HOUR, clock() + HOUR
+    choose(ann, {"quiet_from": since.time(), "quiet_until": until.time()}, clock())
+    pause(ann.subscription, clock())
+    happen(ann, clock)
+    resume(ann.subscription, clock())
+
+    assert sizes(told_at_once(clock)) == []
+    clock.forward(HOUR + SECOND)
+    assert sizes(told_at_once(clock)) == [MANY]
+
+
+@pytest.mark.parametrize("frequency", ["at_once", "daily"])
+def test_a_test_that_a_pause_has_held_is_still_marked_as_one(ann, clock, frequency):
+    choose(ann, {"frequency": frequency, "digest_hour": (clock().hour + 12) % 24}, clock())
+    send_test(ann.subscription, "user.created", clock())
+    pause(ann.subscription, clock())
+    happen(ann, clock)
+    resume(ann.subscription, clock())
+
+    subjects = [str(message["subject"]) for message in told_at_once(clock).messages()]
+    assert "[Test] Person given access: Priya Shah" in subjects
 
 
 def test_choosing_back_and_forth_tells_everything_once(ann, clock):

@@ -151,6 +151,15 @@ def test_an_answer_that_is_no_smtp_is_called_so():
     assert "with something that is no answer of SMTP" in report.error
 
 
+@pytest.mark.parametrize("said", ["ok thanks", "OK", "<html>come in</html>"])
+def test_an_answer_that_is_no_smtp_is_shown_whole(said):
+    with scripted_server(*HELLO, f"{said}\r\n".encode()):
+        report = email()
+
+    assert report.error.endswith(f"something that is no answer of SMTP: {said}.")
+    assert report.response_body == said
+
+
 def test_words_alone_that_come_after_the_message_say_nothing_of_the_address():
     with mail_server() as mailbox:
         mailbox.answers["DATA"] = "550 No such user here"
@@ -179,7 +188,7 @@ def test_a_server_that_hangs_or_drips_at_any_stage_is_cut_off_at_the_deadline(st
 
 
 def test_a_server_that_thinks_for_long_after_the_dot_is_waited_for_and_gets_no_second_copy():
-    with mail_server() as mailbox, override_settings(EMAIL_TIMEOUT=0.5), connections.kept():
+    with mail_server() as mailbox, override_settings(EMAIL_TIMEOUT=1), connections.kept():
         mailbox.thinks_for = 1.2
         first, second = email(), email()
 
@@ -193,14 +202,14 @@ def test_a_server_that_thinks_for_long_after_the_dot_is_waited_for_and_gets_no_s
 def test_an_answer_after_the_dot_is_not_waited_for_longer_than_that(how):
     with (
         scripted_server(*upto("after the dot"), **{how: True}),
-        override_settings(EMAIL_TIMEOUT=0.3, EMAIL_ANSWER_TIMEOUT=0.9),
+        override_settings(EMAIL_TIMEOUT=0.7, EMAIL_ANSWER_TIMEOUT=0.9),
     ):
         report = email()
 
     assert (report.succeeded, report.permanent) == (False, False)
     assert "no answer for 0.9 seconds after the email was sent" in report.error
     assert report.timings.total_ms
-    assert 900 <= report.timings.total_ms < 3000
+    assert 900 <= report.timings.total_ms < 4500
 
 
 def test_commands_go_at_once_to_a_server_that_takes_them_so():
@@ -328,12 +337,10 @@ def test_a_server_that_closes_after_the_dot_with_421_has_taken_nothing_and_is_as
 @pytest.mark.parametrize("how", ["hang", "drip"])
 @pytest.mark.parametrize("stage", LATER_STAGES)
 def test_a_kept_connection_that_hangs_is_cut_off_at_the_deadline(stage, how):
-    with (
-        scripted_server(*after_one(stage), **{how: True}) as heard,
-        override_settings(**SHORT),
-        connections.kept(),
-    ):
-        first, second = email(), email()
+    with scripted_server(*after_one(stage), **{how: True}) as heard, connections.kept():
+        first = email()
+        with override_settings(**SHORT):
+            second = email()
 
     assert first.succeeded
     assert (second.succeeded or not second.permanent, copies(heard) <= 2) == (True, True)

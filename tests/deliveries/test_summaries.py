@@ -210,7 +210,8 @@ def test_the_slowest_receivers_come_first_with_the_times_of_half_and_of_nearly_a
         ("", 20, 20, 1),
     ]
     words = summary_wording(facts(owner, monday - 7 * DAY), "ann@example.org", owner)
-    assert "CRM (slow.example): half within 1.0 s, 95 of 100 within 1.9 s (20 attempts)" in words.text
+    assert "CRM (slow.\u200bexample): half within 1.0 s, 95 of 100 within 1.9 s (20 attempts)" in words.text
+    assert "95 of 100 within 20 ms (1 attempt)" in words.text
     assert "secret" not in words.text + words.html
 
 
@@ -223,8 +224,8 @@ def test_what_fails_is_named_with_since_when_and_what_is_disabled_too(owner: App
     words = summary_wording(facts(owner, monday - 7 * DAY), "ann@example.org", owner)
 
     assert words.subject == "Week at Green Homes: 2 receivers get nothing"
-    assert "CRM (down.example): every attempt has failed since 29 Oct 2026, 09:12 UTC" in words.text
-    assert "gone.example: disabled" in words.text
+    assert "CRM (down.\u200bexample): every attempt has failed since 29 Oct 2026, 09:12 UTC" in words.text
+    assert "gone.\u200bexample: disabled" in words.text
     assert "paused.example" not in words.text
 
 

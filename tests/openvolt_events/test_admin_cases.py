@@ -14,7 +14,9 @@ from playwright.sync_api import Page
 from accounts.admin_pages import MASKED
 from accounts.ids import uuid7
 from accounts.models import Application, User
+from deliveries.channels.case_wording import case_letter
 from deliveries.failing import tell_gone
+from deliveries.letters import Letter
 from deliveries.lifecycle import disable
 from deliveries.models import Case
 from deliveries.publishing import publish
@@ -31,9 +33,10 @@ TURNED = "\u202e"
 HOSTILE = f"https://evil.example/{TURNED}knab ruoy\u200b"
 
 
-def revoked(owner: Application, customer: str) -> Case:
-    payload = factories.example(REVOKED) | {"customer": {"_id": "65a0", "name": customer}}
-    event = publish(owner, REVOKED, payload)
+def revoked(owner: Application, customer: str | None) -> Case:
+    """None: the event names the customer by an id alone."""
+    named = {"customer": {"_id": "65a0", "name": customer}} if customer else {}
+    event = publish(owner, REVOKED, factories.example(REVOKED) | named)
     case, _ = Case.objects.update_or_create(
         id=event.id,
         defaults={"kind": REVOKED, "application": owner, "event": event, "remind_at": timezone.now()},
@@ -103,6 +106,33 @@ def test_what_each_is_about_takes_no_query_a_row(admin_client: Client) -> None:
     assert queries() == few
 
 
+def test_whom_an_event_names_by_an_id_alone_is_called_as_an_earlier_event_did(admin_client: Client) -> None:
+    owner = factories.application()
+    payload = factories.example(REVOKED)
+    named = {"_id": payload["customer_id"], "name": "Hawthorn Bakery Ltd"}
+    publish(owner, "customer.created", factories.example("customer.created") | named)
+    case = revoked(owner, None)
+
+    for path in (LIST, page_of(case)):
+        assert "Consent revoked by Hawthorn Bakery Ltd" in words(admin_client, path)
+
+
+def test_what_a_case_is_about_is_written_once_a_page(admin_client: Client, monkeypatch: Any) -> None:
+    written = []
+
+    def writing(case: Case, *more: Any) -> Letter:
+        written.append(case.pk)
+        return case_letter(case, *more)
+
+    monkeypatch.setattr("deliveries.admin.case_letter", writing)
+    cases = [revoked(factories.application(), name) for name in ("Tom", "Zoë")]
+
+    for path, about in ((LIST, cases), (page_of(cases[0]), cases[:1])):
+        written.clear()
+        assert admin_client.get(path).status_code == 200
+        assert sorted(written) == sorted(case.pk for case in about)
+
+
 def test_who_may_not_see_payloads_sees_no_customer(admin_client: Client) -> None:
     case = revoked(factories.application(), "Tom Okafor")
     viewer = staff("viewer")
@@ -138,6 +168,18 @@ def test_the_page_of_a_case_says_what_happened_and_only_what_there_is_to_say(adm
     done = words(admin_client, page_of(case))
     assert "Told again" not in done
     assert "ann@example.org" in done
+
+
+def test_what_staff_have_marked_as_done_says_so_and_no_longer_who_had_it(admin_client: Client) -> None:
+    case = revoked(factories.application(), "Tom Okafor")
+    Case.objects.update(state="taken", taken_by="ann@example.org", taken_at=timezone.now())
+
+    admin_client.post(LIST, {"action": "close", "_selected_action": str(case.pk), "from_page": "1"})
+
+    for path in (LIST, page_of(case)):
+        page = words(admin_client, path)
+        assert "Openvolt staff" in page
+        assert "ann@example.org" not in page
 
 
 def test_the_page_of_an_outage_leads_to_its_subscription(admin_client: Client) -> None:

@@ -15,7 +15,14 @@ from accounts.models import AuditEntry
 from deliveries.cases import take
 from deliveries.dispatch import drain
 from deliveries.failing import tell_gone
-from deliveries.lifecycle import choose, delete_subscription, disable, send_test, set_recipients
+from deliveries.lifecycle import (
+    choose,
+    delete_subscription,
+    disable,
+    send_test,
+    set_recipients,
+    unsubscribe_recipient,
+)
 from deliveries.mailing import send_notices
 from deliveries.models import Case, Delivery
 from deliveries.notices import GATHER_FOR
@@ -26,7 +33,6 @@ from tests.support import factories
 from tests.support.browser import Sizes, seen_at
 from tests.support.cases import html_of, link_in, page_of, person, press, text_of
 from tests.support.smtp import mail_server
-from tests.support.workers import Clock
 
 pytestmark = pytest.mark.django_db
 
@@ -38,11 +44,6 @@ CUSTOMER = {"_id": "65a0", "name": "Tom Okafor", "email": "tom@mail.example"}
 @pytest.fixture
 def team() -> Subscription:
     return factories.confirmed_emails(factories.application("Green & <b>Homes</b>"), [ANN, BOB, EVE])
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -174,6 +175,24 @@ def test_to_nobody_else_can_it_be_handed_over(case, to):
     assert state(case) == ("taken", ANN)
 
 
+def test_who_is_not_told_of_it_any_more_does_not_get_it_and_the_page_says_so(case, clock):
+    page = press(page_of(case, ANN), "take").content.decode()
+    [bob] = re.findall(rf'<option value="([^"]+)">{BOB}<', page)
+    unsubscribe_recipient(Recipient.objects.get(email=BOB), clock())
+
+    answer = press(page_of(case, ANN), "hand_over", to=bob)
+
+    assert answer.status_code == 409
+    assert "Nothing was changed: whom you chose is not told of this any more." in words(answer)
+    assert "somebody else was faster" not in words(answer)
+    assert "You have been on it since" in words(answer)
+    assert f">{BOB}</option>" not in answer.content.decode()
+    Recipient.objects.update(language="de")
+    answer = press(page_of(case, ANN), "hand_over", to=bob)
+    assert "erfährt davon nichts mehr" in words(answer)
+    assert state(case) == ("taken", ANN)
+
+
 def test_the_outcome_is_escaped_and_shown_to_the_others(client, case):
     press(page_of(case, ANN), "take")
     press(page_of(case, ANN), "done", outcome="<script>alert(1)</script> called & settled")
@@ -256,7 +275,7 @@ def test_a_contact_of_the_application_takes_a_disabled_endpoint(client, clock):
         send_notices(clock)
     page = link_in(mailbox.message())
 
-    assert "Webhooks to hooks.example.com are disabled" in words(client.get(page))
+    assert "Webhooks to hooks.\u200bexample.\u200bcom are disabled" in words(client.get(page))
     assert "secret" not in client.get(page).content.decode()
     assert press(page, "take").status_code == 200
     assert Case.objects.get().taken_by == owner.contacts[0]

@@ -8,7 +8,7 @@ SENTENCE = gettext_noop("A customer was added.")
 
 
 def letter(told: Told) -> Letter:
-    customer = told.text("name") or told.text("_id")
+    customer = told.name("name", "_id")
     subject = _("Customer added: %(customer)s") % {"customer": customer}
     what = _("%(customer)s was added as a customer of %(application)s on %(at)s.") % {
         "customer": customer,

@@ -3,6 +3,7 @@ from django.utils.translation import gettext_noop
 
 from deliveries.letters import Letter, Told, pass_on
 from deliveries.letters.customers import customer, name_fact, who
+from deliveries.letters.reading import in_quotes
 
 EVENT_TYPE = "hosted_consent.approved"
 SENTENCE = gettext_noop("A customer gave consent to read their meters.")
@@ -39,13 +40,18 @@ def happened(told: Told) -> str:
     if consent := told.text("description"):
         return _("%(who)s gave the consent “%(consent)s” on %(at)s.") % {
             "who": who(told),
-            "consent": consent,
+            "consent": in_quotes(consent),
             "at": at,
         }
     return _("%(who)s gave consent to read their meters on %(at)s.") % {"who": who(told), "at": at}
 
 
 def reading(told: Told) -> str:
-    if until := told.text("expiry"):
+    until = told.text("expiry")
+    if until and told.has_come("expiry", "approved_at"):
+        return _("The consent has ended already, on %(until)s: the meters can't be read under it.") % {
+            "until": until
+        }
+    if until:
         return _("The meters may now be read until %(until)s, when the consent ends.") % {"until": until}
     return _("The meters may now be read.")

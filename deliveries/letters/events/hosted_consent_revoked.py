@@ -3,6 +3,7 @@ from django.utils.translation import gettext_noop
 
 from deliveries.letters import Letter, Told, pass_on, write_to_customer
 from deliveries.letters.customers import customer, name_fact, who
+from deliveries.letters.reading import in_quotes
 
 EVENT_TYPE = "hosted_consent.revoked"
 SENTENCE = gettext_noop("A customer withdrew consent to read their meters.")
@@ -12,7 +13,8 @@ def letter(told: Told) -> Letter:
     subject, what = subject_of(told), happened(told)
     return Letter(
         subject=subject,
-        preview=stopped(told),
+        preview=with_reason(told, stopped(told)) or unexplained(told),
+        opening=stopped(told) if told.text("reason") else "",  # what happened says it
         what=what,
         meaning=_(
             "Without a valid consent the meters under it can't be read. No new data will come from them."
@@ -22,7 +24,7 @@ def letter(told: Told) -> Letter:
         or pass_on(_("Hand it to whoever knows the customer"), subject, what),
         details=[
             *name_fact(told),
-            *told.facts(("customer.email", "customer_id", "description", "reason", "revoked_at", "_id")),
+            *told.facts(("customer.email", "customer_id", "description", "revoked_at", "_id")),
         ],
     )
 
@@ -35,8 +37,11 @@ def subject_of(told: Told) -> str:
 
 
 def stopped(told: Told) -> str:
-    what = _("No new data since %(at)s from the meters under this consent.") % {"at": told.when("revoked_at")}
-    return with_reason(told, what) or _("%(what)s Somebody should ask the customer why.") % {"what": what}
+    return _("No new data since %(at)s from the meters under this consent.") % {"at": told.when("revoked_at")}
+
+
+def unexplained(told: Told) -> str:
+    return _("%(what)s Somebody should ask the customer why.") % {"what": stopped(told)}
 
 
 def with_reason(told: Told, what: str) -> str:
@@ -61,7 +66,10 @@ def todo(told: Told) -> str:
 def happened(told: Told) -> str:
     words = {"who": who(told), "at": told.when("revoked_at")}
     if consent := told.text("description"):
-        what = _("%(who)s withdrew the consent “%(consent)s” on %(at)s.") % {"consent": consent, **words}
+        what = _("%(who)s withdrew the consent “%(consent)s” on %(at)s.") % {
+            "consent": in_quotes(consent),
+            **words,
+        }
     else:
         what = _("%(who)s withdrew consent to read their meters on %(at)s.") % words
     return with_reason(told, what) or what

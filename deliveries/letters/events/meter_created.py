@@ -8,11 +8,9 @@ SENTENCE = gettext_noop("A meter was added.")
 
 
 def letter(told: Told) -> Letter:
-    number, description = told.text("meter_number"), told.text("description")
-    subject = _("Meter added: %(meter)s") % {"meter": description or number}
-    meter = _("%(number)s (%(description)s)") % {"number": number, "description": description}
+    subject = _("Meter added: %(meter)s") % {"meter": told.name("description", "meter_number")}
     what = _("Meter %(meter)s was added for %(customer)s on %(at)s.") % {
-        "meter": meter if description else number,
+        "meter": number_and_description(told),
         "customer": told.text("customer.name") or _("a customer"),
         "at": told.when("created_at"),
     }
@@ -45,3 +43,10 @@ def letter(told: Told) -> Letter:
             )
         ),
     )
+
+
+def number_and_description(told: Told) -> str:
+    number, description = told.text("meter_number"), told.text("description")
+    if number and description:
+        return _("%(number)s (%(description)s)") % {"number": number, "description": description}
+    return number or description

@@ -11,6 +11,10 @@ EVENT_TYPE = "meter_data.received"
 SENTENCE = gettext_noop("New meter data has arrived.")
 DAY = timedelta(days=1)
 MONTH, YEAR = timedelta(days=30.44), timedelta(days=365.25)
+A_MONTH = (
+    timedelta(days=27, hours=22),
+    timedelta(days=31, hours=2),
+)  # February, and March, and the clocks' hour
 LEAST_HISTORY = timedelta(days=59)  # January and February
 LONGEST_IN_MONTHS = timedelta(days=731)
 LONGEST_UPDATE = timedelta(days=2, hours=1)
@@ -26,7 +30,9 @@ def letter(told: Told) -> Letter:
         subject=subject,
         preview=what,
         what=what,
-        meaning=f"{kind_of(new, told.occurred_at)} {_('The readings themselves are not in this email.')}".strip(),
+        meaning=" ".join(
+            [kind_of(new, told.occurred_at), _("The readings themselves are not in this email.")]
+        ).strip(),
         todo=_(
             "Nothing, if your application fetches the readings by itself. Otherwise they can be fetched from Openvolt "
             "now, for the times below."
@@ -42,6 +48,8 @@ def kind_of(new: NewData, now: datetime) -> str:
         return ""
     if new.longest >= LEAST_HISTORY:
         return history(new.longest)
+    if A_MONTH[0] <= new.longest <= A_MONTH[1] and not new.has_holes:
+        return _("They cover about a month: a part of the history of a new meter, or a gap that was filled.")
     if not new.has_holes and new.last - new.first <= LONGEST_UPDATE and now - new.last <= RECENT:
         return _("This looks like the daily update.")
     return _("They are about the past: a gap that was filled, or readings that came late.")

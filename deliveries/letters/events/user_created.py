@@ -2,6 +2,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from deliveries.letters import Letter, Told, pass_on
+from deliveries.letters.reading import in_quotes
 
 EVENT_TYPE = "user.created"
 SENTENCE = gettext_noop("A person was given access.")
@@ -9,9 +10,7 @@ SENTENCE = gettext_noop("A person was given access.")
 
 def letter(told: Told) -> Letter:
     who = told.text("name") or told.text("email") or _("A new person")
-    subject = _("Person given access: %(who)s") % {
-        "who": told.text("name") or told.text("email") or told.text("_id")
-    }
+    subject = _("Person given access: %(who)s") % {"who": told.name("name", "email", "_id")}
     what = happened(told, who)
     return Letter(
         subject=subject,
@@ -34,5 +33,5 @@ def happened(told: Told, who: str) -> str:
     if role := told.text("role"):
         return _(
             "%(who)s was given access to %(application)s on Openvolt on %(at)s, with the role “%(role)s”."
-        ) % {"role": role, **words}
+        ) % {"role": in_quotes(role), **words}
     return _("%(who)s was given access to %(application)s on Openvolt on %(at)s.") % words
