@@ -1,16 +1,30 @@
 """What every test may use. The database comes from tests/support/database.py, which pyproject.toml loads."""
 
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
+# The same examples in every run: who has broken nothing is not to be told of what a new one finds.
+hypothesis.settings.register_profile(
+    "steady",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("steady")
+
 pytest_plugins = [
+    "tests.support.factories",  # before the others, which import it
+    "tests.support.api",
     "tests.support.browser",
     "tests.support.emptying",
     "tests.support.languages",
     "tests.support.redis",
+    "tests.support.workers",
 ]
 # They start a whole service, or look at every page: one of them alone at the end would leave a worker idle.
 LONGEST = {
@@ -29,6 +43,8 @@ LONGEST = {
     "test_server_bad_input",
     "test_several_machines",
 }
+HOUR = 3600  # seconds
+LONGEST_BEFORE_THE_HOUR = 10  # of a test that would mind
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -46,6 +62,14 @@ def quick(settings: Any) -> None:
     """To hash a password as in production, or to list all static files for each client, takes longer than a test."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.WHITENOISE_AUTOREFRESH = True
+
+
+@pytest.fixture(autouse=True)
+def within_one_hour() -> None:
+    """What is counted from the hour, the day or the month ends with it: a test that would see that begins after it."""
+    left = HOUR - time.time() % HOUR
+    if left < LONGEST_BEFORE_THE_HOUR:
+        time.sleep(left)
 
 
 @pytest.fixture(autouse=True)

@@ -114,7 +114,7 @@ def assert_all_is_accounted_for(receiver: Receiver, events: int) -> None:
 @pytest.mark.parametrize("fault", PUBLISH)
 def test_a_publisher_killed_between_two_steps_publishes_again_and_it_is_one_event(fault, tmp_path):
     with told() as (owner, receiver):
-        code = start(f"kill {fault}", tmp_path / "mark", "publish", str(owner.id), "key").wait(30)
+        code = start(f"kill {fault}", tmp_path / "mark", "publish", str(owner.id), "key").wait(120)
         left = Event.objects.count(), Delivery.objects.count()
         publish(owner, "user.created", factories.example("user.created"), idempotency_key="key")
         drain("webhook")
@@ -136,7 +136,7 @@ def test_a_worker_killed_between_two_steps_loses_nothing(fault, answers, tmp_pat
         for _ in range(EVENTS):
             user_created(owner)
 
-        code = start(f"kill {fault}", tmp_path / "mark", "drain").wait(30)
+        code = start(f"kill {fault}", tmp_path / "mark", "drain").wait(120)
         clock = Clock()
         clock.forward(PAST_THE_LEASE)
         drain("webhook", clock)
@@ -152,8 +152,8 @@ def test_a_wake_up_that_dies_on_its_way_costs_a_moment_and_no_delivery(fault, tm
     with told() as (owner, receiver), FaultyCluster(tmp_path, f"kill {fault}", mark):
         for _ in range(EVENTS):
             user_created(owner)
-        receiver.wait_for(EVENTS, 30)
-        wait_for(lambda: not Delivery.objects.unfinished().exists(), 30)
+        receiver.wait_for(EVENTS, 90)
+        wait_for(lambda: not Delivery.objects.unfinished().exists(), 90)
 
         assert mark.exists()
         assert_all_is_accounted_for(receiver, EVENTS)
@@ -173,14 +173,14 @@ def test_a_worker_that_wakes_up_after_its_lease_was_given_to_another_overwrites_
         delivery = user_created(owner)
         late = start("freeze before deliveries.dispatch.Drain.settle", mark, "drain")
         try:
-            wait_for(mark.exists, 30)
+            wait_for(mark.exists, 120)
             clock = Clock()
             clock.forward(PAST_THE_LEASE)
             drain("webhook", clock)
             delivery.refresh_from_db()
             finished_at = delivery.finished_at
             late.send_signal(signal.SIGCONT)
-            code = late.wait(30)
+            code = late.wait(120)
         finally:
             late.kill()
 

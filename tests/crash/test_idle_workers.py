@@ -9,7 +9,7 @@ from tests.support.workers import Cluster
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("cluster")]
 
-SOON = 30  # seconds; much less than the supervisor takes to find workers that live and do nothing
+SOON = 60  # seconds; much less than the supervisor takes to find workers that live and do nothing
 
 
 def test_workers_that_are_killed_while_they_are_idle_keep_nobody_waiting(tmp_path):

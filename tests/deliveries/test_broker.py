@@ -26,11 +26,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
 def broker(monkeypatch):
     monkeypatch.setattr(broker_module, "LONGEST_WAIT", timedelta(milliseconds=300))
     quick = ClockBroker("openvolt")
@@ -101,7 +96,8 @@ def test_no_drain_is_handed_out_while_as_many_are_running_as_may(owner, broker, 
     assert names(broker.dequeue()) == ["drain webhook"]
 
 
-def test_two_drains_of_a_lane_are_not_handed_out_in_the_same_moment(owner, broker):
+def test_two_drains_of_a_lane_are_not_handed_out_in_the_same_moment(owner, broker, monkeypatch):
+    monkeypatch.setattr(broker_module, "BETWEEN_DRAINS", timedelta(minutes=1))  # a moment that lasts
     factories.webhook(owner)
     user_created(owner)
     assert names(broker.dequeue()) == ["drain webhook"]

@@ -26,16 +26,6 @@ SHARE = 8
 EMPTY = re.escape("(cost=0.00..0.00")  # as PostgreSQL says of a partition without a page
 
 
-@pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 def users_created(owner, count: int = 1, ago: timedelta = timedelta(minutes=1)) -> None:
     change = Change(owner, "user.created", factories.example("user.created"))
     publish_many([change] * count, Clock().now - ago)

@@ -15,16 +15,10 @@ from deliveries.waiting import why_waiting
 from subscriptions.models import LONGEST_COOLING
 from tests.support import factories
 from tests.support.receivers import Answer, Receiver
-from tests.support.workers import Clock
 
 pytestmark = pytest.mark.django_db
 
 FEW = FAILURES_BEFORE_COOLING
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 @pytest.fixture

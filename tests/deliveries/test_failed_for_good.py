@@ -10,34 +10,22 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from deliveries import chores, failing, lifecycle
+from deliveries import failing, lifecycle
 from deliveries.dispatch import drain
 from deliveries.failing import sweep
 from deliveries.mailing import send_notices
 from deliveries.models import Delivery
 from deliveries.publishing import publish
+from events.models import Event
 from subscriptions.models import Subscription
 from tests.support import factories
 from tests.support.receivers import Answer, Receiver
 from tests.support.workers import Clock
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("told_at_once")]
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 WISH = re.compile(r"POST (/v1/subscriptions/[0-9a-f-]{36}/replays) with (\{[^}]+\})")
-
-
-@pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(chores, "earlier_clock", clock)
-    monkeypatch.setattr(failing, "GATHER_FOR", timedelta(0))
-    return clock
 
 
 def user_created(owner, count: int = 1) -> None:
@@ -165,7 +153,42 @@ def test_what_failed_before_the_outage_and_what_is_not_the_subscriptions_own_doe
     Delivery.objects.filter(pk=test.pk).update(trigger="test")
     Delivery.objects.filter(pk=other.pk).update(status="cancelled")
 
-    assert failing.lost_of(subscription, clock()) == failing.Lost(1, own.event.created_at)
+    assert failing.lost_of([subscription], clock()) == {
+        subscription.id: failing.Lost(1, own.event.created_at)
+    }
+
+
+def test_each_of_many_has_lost_its_own_and_a_batch_asks_no_more_often_than_one(
+    owner, clock, django_assert_num_queries
+):
+    some = [factories.webhook(owner, told_failing_since=clock() - n * HOUR) for n in (3, 2, 1)]
+    user_created(owner, 2)
+    Delivery.objects.update(status="failed", next_attempt_at=None, finished_at=clock() - 2 * HOUR)
+    first, _ = Event.objects.order_by("id")
+
+    for asked in (some, some[:1]):
+        with django_assert_num_queries(3):  # one, for which the planner does without sorting
+            lost = failing.lost_of(asked, clock())
+
+        assert [lost[one.id] for one in asked] == [
+            failing.Lost(2, first.created_at),
+            failing.Lost(2, first.created_at),
+            failing.Lost(0, None),
+        ][: len(asked)]
+
+
+@pytest.mark.parametrize("later", [-HOUR, HOUR], ids=["published in the outage", "before it"])
+def test_of_more_than_are_counted_a_replay_begins_with_the_outage(owner, clock, monkeypatch, later):
+    monkeypatch.setattr(failing, "MOST_COUNTED", 2)
+    began = clock() + later
+    subscription = factories.webhook(owner, told_failing_since=began)
+    user_created(owner, 5)
+    Delivery.objects.update(status="failed", next_attempt_at=None, finished_at=clock() + 2 * HOUR)
+    third = Event.objects.order_by("id")[2]
+
+    lost = failing.lost_of([subscription], clock())
+
+    assert lost == {subscription.id: failing.Lost(3, min(began, third.created_at))}
 
 
 def test_many_that_failed_are_not_counted_to_the_end(owner, clock, monkeypatch):
@@ -191,7 +214,8 @@ def test_they_are_found_in_an_index_that_has_them_in_order(owner):
         cursor.execute(
             "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off"
         )
-    plan = failing.failed_of(subscription)[:1001].explain()
+        cursor.execute(f"EXPLAIN {failing.LOST}", [[subscription.id], [timezone.now()], 1001])
+        plan = "\n".join(line for (line,) in cursor.fetchall())
 
     assert not re.search(r"\bSort\b(?! Key)", plan)  # merging what is in order has a key, too
     assert re.search(r"Index Cond: \(\(.*status.* = 'failed'.*subscription_id = ", plan)

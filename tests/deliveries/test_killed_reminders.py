@@ -67,7 +67,7 @@ def test_each_case_is_told_again_exactly_once(tmp_path):
                 wait_for(lambda: is_stuck() and len(reminded_of()) == 2, 60, lambda: first.said)
                 first.kill()
             transaction.set_rollback(True)
-        wait_for(lambda: not is_stuck(), 10)
+        wait_for(lambda: not is_stuck(), 60)
         assert reminded_of() == [str(first_case.id)]
         assert [case.remind_at is None for case in Case.objects.order_by("id")] == [True, False]
 

@@ -60,7 +60,7 @@ def test_workers_that_are_killed_in_the_middle_neither_double_nor_drop_any(tmp_p
                 120,
                 lambda: f"{job.queued} are queued",
             )
-            wait_for(lambda: Replay.objects.get().status == "completed", 20)
+            wait_for(lambda: Replay.objects.get().status == "completed", 60)
 
     made = Counter(job.deliveries.values_list("event_id", flat=True))
     assert set(made) == published

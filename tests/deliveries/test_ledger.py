@@ -27,11 +27,6 @@ SUCCESS, FAILURE = Report(succeeded=True), Report(succeeded=False, error="It fai
 
 
 @pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
 def subscription(owner):
     """One that has been as it is for an hour."""
     subscription = factories.webhook(owner)

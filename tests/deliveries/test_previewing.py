@@ -22,11 +22,6 @@ pytestmark = pytest.mark.django_db
 PAYLOAD = {"_id": "u", "role": "admin"}
 
 
-@pytest.fixture
-def owner():
-    return factories.application()
-
-
 def previewed(owner):
     """The only subscription's part of a preview."""
     [found] = preview(Change(owner, "user.created", PAYLOAD), timezone.now()).subscriptions
@@ -152,7 +147,11 @@ def subscribed(owner, types, filter, state, people):
     subscription.save()
 
 
-@examples(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(
+    max_examples=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     wanted=st.lists(WANTED, max_size=4),
     payload=st.fixed_dictionaries(

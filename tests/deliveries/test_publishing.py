@@ -71,7 +71,7 @@ def test_a_moment_that_is_none_in_utc_is_refused_before_anything_is_written(occu
     assert not Event.objects.exists()
 
 
-@pytest.mark.parametrize("key", ["", "x" * 256, "a\0b", 5, b"key"])
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\0b", "Zähler 7", " one", "one ", "one\n", 5, b"key"])
 def test_an_idempotency_key_that_is_none_is_refused_before_anything_is_written(key):
     owner = factories.application()
 

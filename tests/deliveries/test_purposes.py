@@ -18,16 +18,6 @@ pytestmark = pytest.mark.django_db
 PURPOSES = ["Accounts team", "On call"]
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def owner():
-    return factories.application()
-
-
 def texts(clock: Clock) -> list[str]:
     """Of the emails that go out now, in one line each."""
     with mail_server() as mailbox:

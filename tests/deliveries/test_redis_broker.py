@@ -42,11 +42,6 @@ SERVED = 60  # seconds, with time for a busy machine
 
 
 @pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
 def connect(settings, monkeypatch):
     """A broker on a Redis at this port, which has handed out its first heartbeat; it rests only shortly."""
 
@@ -74,7 +69,7 @@ def names(tasks) -> list[str]:
 
 def next_names(broker: RedisClockBroker) -> list[str]:
     """What is handed out next, within some seconds."""
-    ends_at = time.monotonic() + 15
+    ends_at = time.monotonic() + 60
     while not (found := names(broker.dequeue())):
         assert time.monotonic() < ends_at
     return found
@@ -192,9 +187,9 @@ def test_pauses_between_questions_grow_to_a_longest_and_end_with_an_answer(
     monkeypatch.setattr(redis_module, "LONGEST_PAUSE", 3 * SOON)
 
     with capture_logs() as logs:
-        wait_for(lambda: broker.dequeue() is not None or len(logs) >= 4, 10)
+        wait_for(lambda: broker.dequeue() is not None or len(logs) >= 4, 60)
         broker.connection = connect(redis_server.port).connection
-        wait_for(lambda: broker.dequeue() is not None or logs[-1]["event"] == "Redis is back", 10)
+        wait_for(lambda: broker.dequeue() is not None or logs[-1]["event"] == "Redis is back", 60)
 
     assert [line.get("next_try_in") for line in logs] == [0.1, 0.2, 0.3, 0.3, None]
     assert broker.pause == timedelta(0)
@@ -260,7 +255,7 @@ def queue_once_somebody_listens(broker: RedisClockBroker) -> None:
             query = (
                 "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
             )
-            wait_for(lambda: watching.execute(query).fetchone() is not None, 10)
+            wait_for(lambda: watching.execute(query).fetchone() is not None, 60)
         queue(broker, "prompt")
     finally:
         connection.close()
@@ -274,16 +269,16 @@ def test_a_cluster_starts_without_its_redis_delivers_takes_to_it_when_it_comes_a
     with Receiver() as receiver, Cluster(tmp_path, Q_BROKER_URL=redis.url) as cluster, redis:
         factories.webhook(owner, receiver.url)
         user_created(owner)
-        receiver.wait_for(1, seconds=20)
+        receiver.wait_for(1, seconds=60)
 
         Heartbeat.objects.all().delete()
         settings.Q_CLUSTER = {**settings.Q_CLUSTER, "redis": {"port": redis.port}}
         queue(RedisClockBroker("openvolt"), "beat of Redis")
-        wait_for(Heartbeat.objects.exists, 25, lambda: cluster.said)
+        wait_for(Heartbeat.objects.exists, 90, lambda: cluster.said)
 
         redis.freeze()
         user_created(owner)
-        receiver.wait_for(2, seconds=20)
+        receiver.wait_for(2, seconds=60)
         processes = cluster.processes()
         cluster.terminate()
         assert cluster.wait_until_gone(processes) == 0, cluster.said

@@ -21,11 +21,6 @@ MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def team() -> Subscription:
     team = factories.confirmed_emails(factories.application(), ["Ann@example.org"])
     Notice.objects.all().delete()

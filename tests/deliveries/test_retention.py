@@ -58,11 +58,6 @@ def no_partitions(db):
 
 
 @pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
 def subscription(owner):
     return factories.webhook(owner)
 
@@ -723,7 +718,7 @@ def test_workers_keep_house_as_soon_as_they_start(committed, owner, subscription
     Delivery.objects.update(status="cancelled", next_attempt_at=None, finished_at=timezone.now())
 
     with Cluster(tmp_path) as cluster:
-        wait_for(lambda: left() == nothing(), 20, lambda: cluster.said)
+        wait_for(lambda: left() == nothing(), 60, lambda: cluster.said)
 
     assert partitions.partitions()
 

@@ -21,16 +21,6 @@ SECOND = timedelta(seconds=1)
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
-@pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 def user_created(owner) -> Delivery:
     return publish(owner, "user.created", factories.example("user.created")).deliveries.get()
 
@@ -211,9 +201,9 @@ def test_every_other_refusal_is_tried_again_since_receivers_get_mended(owner, cl
 
 
 MISBEHAVING = {
-    "hangs": (hang, "did not begin to answer within 0.5 s"),
-    "drips its headers": (drip(b"HTTP/1.1 200", b" "), "not complete within 0.5 s"),
-    "drips its body": (drip(OK + b"content-length: 9999\r\n\r\n", b"x"), "not complete within 0.5 s"),
+    "hangs": (hang, "did not begin to answer within 1 s"),
+    "drips its headers": (drip(b"HTTP/1.1 200", b" "), "not complete within 1 s"),
+    "drips its body": (drip(OK + b"content-length: 9999\r\n\r\n", b"x"), "not complete within 1 s"),
     "redirects": (
         say(b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1/\r\ncontent-length: 0\r\n\r\n"),
         "302 Found and points to http://127.0.0.1/; redirects are not followed",
@@ -229,7 +219,7 @@ MISBEHAVING = {
 
 @pytest.mark.parametrize("kind", MISBEHAVING)
 def test_a_receiver_that_misbehaves_is_a_failed_attempt_in_time_and_due_again(owner, clock, settings, kind):
-    settings.WEBHOOK_TIMEOUT = SECOND / 2
+    settings.WEBHOOK_TIMEOUT = SECOND
     script, reason = MISBEHAVING[kind]
     with RawReceiver(script) as receiver:
         factories.webhook(owner, receiver.url)
@@ -262,7 +252,7 @@ def assert_failed_in_time(delivery: Delivery, reason: str, clock: Clock) -> None
     attempt = Attempt.objects.get(delivery=delivery)
     assert attempt.outcome == "failed"
     assert reason in attempt.error
-    assert attempt.duration_ms < 3000
+    assert attempt.duration_ms < 10_000  # far below the 30 s that a receiver here holds on for
     assert len(attempt.response_body) <= 16 * 1024
     assert delivery.status == "pending"
     assert within_jitter([next_wait(delivery, clock)], configured.RETRY_SCHEDULE[:1])

@@ -12,23 +12,12 @@ from deliveries.publishing import publish
 from deliveries.settling import Tried, hold, settle
 from subscriptions.models import Recipient, Subscription
 from tests.support import factories
-from tests.support.workers import Clock
 
 pytestmark = pytest.mark.django_db
 
 TOOK = timedelta(seconds=1)
 SUCCEEDED = Report(succeeded=True, status_code=200)
 FAILED = Report(succeeded=False, error="The receiver answered 500 Internal Server Error.", status_code=500)
-
-
-@pytest.fixture
-def owner():
-    return factories.application()
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 @pytest.fixture

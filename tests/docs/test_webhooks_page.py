@@ -200,10 +200,10 @@ def started(request, tmp_path):
         env=os.environ | {"WEBHOOK_SECRET": subscription.secrets.get().secret, "PORT": str(port)},
         stderr=subprocess.DEVNULL,
     )
-    wait_for(lambda: is_listening(port), 30)
+    wait_for(lambda: is_listening(port), 120)
     yield owner
     process.terminate()
-    process.wait(30)
+    process.wait(120)
 
 
 def is_listening(port: int) -> bool:

@@ -261,7 +261,7 @@ def test_ctrl_c_leaves_no_process_and_no_file():
             bench.kill()
 
         assert (code, said.read_text().splitlines()[-1]) == (130, "Stopped before the end.")
-        wait_for(lambda: all_gone(processes), 10)
+        wait_for(lambda: all_gone(processes), 60)
         assert list(temporary.iterdir()) == []
 
 

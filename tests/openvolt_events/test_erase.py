@@ -187,6 +187,36 @@ def test_what_mentions_the_customer_is_found_wherever_it_stands_and_nothing_else
     assert Event.objects.get().is_erased == is_meant
 
 
+@pytest.mark.parametrize(
+    ("customer", "says"),
+    [
+        ("1234567", "too short"),
+        ("b\udce4ckerei", "not UTF-8"),  # as Python has bytes of a command line that are none
+        ("x" * 1001, "has 1001 characters"),
+        ("x" * 100_000, "has 100000 characters"),
+    ],
+    ids=["short", "bytes", "long", "very long"],
+)
+@pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=["", "dry"])
+def test_what_can_not_be_looked_for_is_refused_in_one_line(owner, customer, says, more):
+    with pytest.raises(CommandError, match=says) as refused:
+        run(owner, customer, *more)
+
+    line = str(refused.value)
+    assert "\n" not in line
+    assert len(line.encode()) < 300
+    assert not AuditEntry.objects.exists()
+
+
+@pytest.mark.parametrize("customer", ["ä%" * 500, "\\" * 1000], ids=["letters", "signs"])
+def test_what_is_looked_for_may_be_long(owner, customer):
+    meant = consent(owner, customer)
+
+    run(owner, customer)
+
+    assert Event.objects.get(pk=meant.pk).is_erased
+
+
 @pytest.mark.parametrize("customer", ["a.*bakery+(x)|y", 'the "bakery"\\', "Bäckerei Weiß", "%_%_%_%_%"])
 def test_what_is_looked_for_is_taken_as_it_is(owner, customer):
     meant = consent(owner, customer)

@@ -11,7 +11,7 @@ SHORT = [
     *("--phases", "examples,fuzzing,stateful", "--max-examples", "3", "--seed", "5"),
     *("--generation-database", "none", "--request-timeout", "30"),
 ]
-RUN_SECONDS = 240
+RUN_SECONDS = 480
 
 
 def test_the_running_service_keeps_to_its_schema_whatever_is_asked():

@@ -120,9 +120,9 @@ def test_a_request_that_comes_in_pieces_is_one_webhook(receiver, group):
 class TestWithWorkers:
     def test_every_event_of_a_load_is_published_received_and_accounted_for(self, receiver, group, tmp_path):
         with Cluster(tmp_path), Traffic(small(group), InProcess(), receiver) as traffic:
-            wait_for(lambda: receiver.accepted(group) >= 20, 30)
+            wait_for(lambda: receiver.accepted(group) >= 20, 90)
             traffic.stop_publishing()
-            wait_for(lambda: not Delivery.objects.pending().exists(), 30)
+            wait_for(lambda: not Delivery.objects.pending().exists(), 90)
             traffic.gather()
             [line] = settle_accounts(traffic)
 
@@ -133,10 +133,10 @@ class TestWithWorkers:
     def test_each_second_says_what_came_and_how_long_it_took(self, receiver, group, tmp_path):
         with Cluster(tmp_path), Traffic(small(group), InProcess(), receiver) as traffic:
             shown = Seconds(traffic)
-            wait_for(lambda: receiver.accepted(group) >= 10, 30)
+            wait_for(lambda: receiver.accepted(group) >= 10, 90)
             [first] = shown.next()
             traffic.stop_publishing()
-            wait_for(lambda: not Delivery.objects.pending().exists(), 30)
+            wait_for(lambda: not Delivery.objects.pending().exists(), 90)
             [last] = shown.next()
 
         lines = [first, last]
@@ -148,9 +148,9 @@ class TestWithWorkers:
 
     def test_what_fails_from_now_on_is_to_be_tried_again(self, receiver, group, tmp_path):
         with Cluster(tmp_path), Traffic(small(group), InProcess(), receiver) as traffic:
-            wait_for(lambda: receiver.accepted(group) > 0, 30)
+            wait_for(lambda: receiver.accepted(group) > 0, 90)
             obey(traffic, "failing 1")
-            wait_for(lambda: any(not one.accepted for one in traffic.gather()[1]), 30)
+            wait_for(lambda: any(not one.accepted for one in traffic.gather()[1]), 90)
             traffic.stop_publishing()
             traffic.gather()
             [line] = settle_accounts(traffic)
@@ -230,7 +230,7 @@ def test_what_was_not_answered_is_published_again_and_is_one_event(receiver, gro
 
     with Traffic(small(group), InProcess(), receiver) as traffic:
         [flow] = traffic.flows.values()
-        wait_for(lambda: len(traffic.gather()[0]) + len(traffic.answered) > 0, 30)
+        wait_for(lambda: len(traffic.gather()[0]) + len(traffic.answered) > 0, 90)
         traffic.stop_publishing()
         traffic.gather()
 
@@ -248,7 +248,7 @@ def test_when_nothing_can_be_published_at_all_the_load_says_why(receiver, group,
 
     with Traffic(small(group), InProcess(), receiver) as traffic:
         [flow] = traffic.flows.values()
-        wait_for(lambda: flow.failure is not None, 30)
+        wait_for(lambda: flow.failure is not None, 90)
         with pytest.raises(ValueError, match="no such event type"):
             traffic.stop_publishing()
 
@@ -256,7 +256,7 @@ def test_when_nothing_can_be_published_at_all_the_load_says_why(receiver, group,
 @pytest.mark.django_db(transaction=True)
 def test_a_load_that_nobody_works_off_waits_and_is_cancelled_at_the_end(receiver, group):
     with Traffic(small(group), InProcess(), receiver) as traffic:
-        wait_for(lambda: Delivery.objects.exists(), 30)
+        wait_for(lambda: Delivery.objects.exists(), 90)
         traffic.stop_publishing()
         traffic.gather()
         [line] = settle_accounts(traffic)

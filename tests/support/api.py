@@ -5,11 +5,14 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from django.apps import apps
 from django.db import connection
 from django.test import Client
 
+from accounts.models import Application
 from openvolt_events.api.urls import urlpatterns
+from tests.support import factories
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 FLOORS = ("accounts", "events", "subscriptions", "deliveries")
@@ -47,6 +50,16 @@ class Api:
             content_type=given.pop("content-type", "application/json"),
             headers=key | given,
         )
+
+
+@pytest.fixture
+def api(owner: Application) -> Api:
+    return Api(factories.application_key(owner))
+
+
+@pytest.fixture
+def platform() -> Api:
+    return Api(factories.platform_key())
 
 
 def calls() -> Iterator[tuple[str, str]]:

@@ -27,6 +27,7 @@ FLAGS = [
     "--disable-sync",
 ]
 INSTALL_SECONDS = 600
+PATIENCE = 120_000  # milliseconds, on a busy machine
 Sizes = Sequence[tuple[int, Literal["light", "dark"]]]  # widths in pixels, and colours
 
 
@@ -89,7 +90,7 @@ def browser(browser_executable: str) -> Iterator[Browser]:
     # Playwright keeps an event loop in this thread, which Django would take for a reason to refuse its ORM.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_executable, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=browser_executable, args=FLAGS, timeout=PATIENCE)
         yield browser
         browser.close()
 
@@ -98,6 +99,7 @@ def browser(browser_executable: str) -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     """A page of a browser without a past."""
     context = browser.new_context()
+    context.set_default_timeout(PATIENCE)
     yield context.new_page()
     context.close()
 
@@ -113,8 +115,9 @@ def seen_at(page: Page, sizes: Sizes) -> Iterator[int]:
     """What is on the page, at each of these widths and in these colours: yields the width.
 
     Nothing fades from one to the next: a colour that is looked at is the one that stays. A policy against
-    inline styles lets a script adopt a sheet.
+    inline styles lets a script adopt a sheet. What a click leads to may be there before its styles are.
     """
+    page.wait_for_load_state()
     page.evaluate(STILL)
     for width, scheme in sizes:
         page.set_viewport_size({"width": width, "height": 800})

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from django.utils import timezone
 
 from accounts.models import ApiKey, Application
@@ -16,6 +17,11 @@ from subscriptions.models import Subscription
 
 def application(name: str = "Green Homes") -> Application:
     return Application.objects.create(name=name, contacts=["owner@greenhomes.example"])
+
+
+@pytest.fixture
+def owner() -> Application:
+    return application()
 
 
 def platform_key() -> str:

@@ -97,7 +97,7 @@ class Receiver:
         """How many connections brought requests."""
         return len({request.connection for request in self.requests})
 
-    def wait_for(self, count: int, seconds: float = 10) -> list[Received]:
+    def wait_for(self, count: int, seconds: float = 30) -> list[Received]:
         """The requests, once there are so many."""
         with self.changed:
             came = self.changed.wait_for(lambda: len(self.requests) >= count, seconds)

@@ -19,7 +19,7 @@ from tests.support.browser import run_quietly
 from tests.support.running import free_port, wait_for
 
 PROGRAMS = ("redis-server", "valkey-server", "redis-check-rdb")
-START_SECONDS = 20
+START_SECONDS = 60
 
 
 def find() -> str | None:

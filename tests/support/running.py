@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import SystemRandom
 from tempfile import TemporaryDirectory
 
 import psutil
@@ -18,8 +19,9 @@ from openvolt_events import env_files
 from openvolt_events.postgres import EmbeddedPostgres
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-START_SECONDS = 60
-STOP_SECONDS = 40
+START_SECONDS = 180
+STOP_SECONDS = 60
+PORTS = range(20_000, 32_000)  # below Linux's, which begin at 32768, and those of macOS and Windows
 KEPT = (
     "PATH",
     "HOME",
@@ -112,8 +114,11 @@ def wait_for(condition: Callable[[], bool], seconds: float, explain: Callable[[]
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """Of those that no system hands out by itself: another test can't get it before it is used."""
+    for port in SystemRandom().sample(PORTS, 100):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError("no port is free")
 
 
 def all_gone(processes: list[psutil.Process]) -> bool:

@@ -14,6 +14,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 from django.test import override_settings
 
+from tests.support.running import free_port
+
 
 class Mailbox:
     """Handler of aiosmtpd. `answers` says what to reply at a stage: greeting, MAIL, RCPT, DATA (after the dot)."""
@@ -166,8 +168,3 @@ def smtp_settings(port: int, **more: Any) -> override_settings:
         EMAIL_ANSWER_TIMEOUT=5,
         **more,
     )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
