@@ -404,6 +404,7 @@ def test_a_contact_whose_address_is_spelled_otherwise_keeps_it(owner, clock):
     assert reminding.let_go(clock()) == 0
 
 
+@pytest.mark.usefixtures("no_dead_rows")
 def test_a_look_for_what_nobody_has_any_more_reads_only_what_is_taken(case, clock):
     Case.objects.bulk_create(
         Case(

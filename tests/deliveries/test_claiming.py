@@ -218,6 +218,7 @@ def test_an_event_is_recorded_for_a_subscription_whose_headers_cannot_be_read(ow
     assert Delivery.objects.get().status == "pending"
 
 
+@pytest.mark.usefixtures("no_dead_rows")
 def test_a_claim_among_many_deliveries_reads_only_what_is_due_first(owner, clock):
     factories.webhook(owner)
     users_created(owner, 3000)

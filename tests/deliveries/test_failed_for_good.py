@@ -208,6 +208,7 @@ def test_many_that_failed_are_not_counted_to_the_end(owner, clock, monkeypatch):
     assert "Notifications that failed for good: more than 2\n" in text
 
 
+@pytest.mark.usefixtures("no_dead_rows")
 def test_they_are_found_in_an_index_that_has_them_in_order(owner):
     subscription = factories.webhook(owner)
     with connection.cursor() as cursor:

@@ -410,6 +410,7 @@ def test_a_long_backlog_behind_one_that_fails_delays_nobody_and_wakes_no_worker(
     assert ids(take(clock)) == [stuck.id]
 
 
+@pytest.mark.usefixtures("no_dead_rows")
 def test_a_claim_of_one_with_many_behind_it_reads_no_more_than_a_few(owner, clock, ordered):
     backlog(owner, 3000)
     with connection.cursor() as cursor:

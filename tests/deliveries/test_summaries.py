@@ -387,6 +387,7 @@ def plan(sql: str, params: dict[str, Any]) -> Iterator[str]:
             yield line
 
 
+@pytest.mark.usefixtures("no_dead_rows")
 def test_what_is_counted_is_read_by_an_index(owner: Application, monday: datetime):
     """Also while the tables are small: what would be read as a whole is said to cost too much."""
     webhook = factories.webhook(owner)

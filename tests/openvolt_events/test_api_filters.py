@@ -18,6 +18,7 @@ from openvolt_events.api.deliveries import DeliveryFilter
 from openvolt_events.api.events import EventFilter
 from tests.support import factories
 from tests.support.api import Api, problem_of
+from tests.support.emptying import remove_dead_rows
 
 pytestmark = pytest.mark.django_db
 
@@ -110,6 +111,7 @@ def iso(moment: datetime) -> str:
 def crowd(django_db_setup: None, django_db_blocker: Any) -> Iterator[Crowd]:
     """Made once, in a transaction around those of the tests: each takes back what it did itself."""
     with django_db_blocker.unblock(), transaction.atomic():
+        remove_dead_rows()
         crowd = Crowd()
         connection.check_constraints()  # else each test would, of all its rows
         yield crowd

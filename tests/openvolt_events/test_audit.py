@@ -400,6 +400,7 @@ def test_the_log_is_read_in_the_admin_and_changed_nowhere(admin_client: Client, 
     ],
     ids=str,
 )
+@pytest.mark.usefixtures("no_dead_rows")
 def test_however_the_log_is_narrowed_down_there_is_an_index_for_it(admin_client: Client, narrowed):
     fill_the_log(5000)
     with CaptureQueriesContext(connection) as captured:

@@ -266,8 +266,13 @@ def test_ctrl_c_leaves_no_process_and_no_file():
 
 
 def has_workers(pid: int) -> bool:
-    return any("qcluster" in " ".join(process.info["cmdline"] or []) for process in descendants(pid))
+    """They have forked: nobody is in the middle of starting them, where Python swallows an interrupt now and then."""
+    started = psutil.Process(pid).children(recursive=True)
+    return sum("qcluster" in words(one) for one in started) > 1
 
 
-def descendants(pid: int) -> list[psutil.Process]:
-    return [one for one in psutil.process_iter(["cmdline", "ppid"]) if one.info["ppid"] == pid]
+def words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []

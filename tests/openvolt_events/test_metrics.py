@@ -280,6 +280,7 @@ def crowd(owner: Any, number: int) -> None:
         tried(Report(succeeded=True), left - number // 2)
 
 
+@pytest.mark.usefixtures("no_dead_rows")
 def test_no_query_more_is_asked_and_no_table_read_however_much_there_is(owner):
     with CaptureQueriesContext(connection) as few:
         told()
