@@ -88,7 +88,9 @@ def smtp_refusal(what: str, code: int, text: bytes | str) -> Report:
 
 def not_accepted(what: str, code: int, text: bytes | str) -> Report:
     """Worth another try: as it stands, it says nothing about the recipient, and may be a fault of ours."""
-    answer = str(code) if code > 0 else "something that is no answer of SMTP"
+    answer = str(code)
+    if code < 0:  # smtplib's, which has cut off the beginning of what was said
+        answer, text = "something that is no answer of SMTP", ""
     return Report(
         succeeded=False,
         error=sentence(f"{what} with {answer}", text),

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from io import BufferedReader
 from typing import Any
 
 from django.conf import settings
@@ -27,7 +26,6 @@ from deliveries.channels.mime import Email, content, envelope_address
 ACCEPTED = 250
 WILL_FORWARD = 251  # a recipient, accepted
 GO_AHEAD = 354  # the reply to DATA
-NO_CODE = -1  # smtplib's, for what is no reply
 CLOSING = 421  # whatever was asked: the server hangs up, and has taken nothing
 QUIT_PATIENCE = 1  # seconds; the message is accepted or refused by then
 
@@ -81,21 +79,6 @@ class Deadline:
                 shut(connection)
 
 
-class Lines:
-    """What a server says. Keeps the last line whole, of which smtplib drops what should be a code, be it one or not."""
-
-    def __init__(self, file: BufferedReader) -> None:
-        self.file = file
-        self.last = b""
-
-    def readline(self, size: int) -> bytes:
-        self.last = self.file.readline(size)
-        return self.last
-
-    def close(self) -> None:
-        self.file.close()
-
-
 class Session(smtplib.SMTP):
     """A conversation under a deadline, which remembers what the server said last, and what to the message."""
 
@@ -109,11 +92,9 @@ class Session(smtplib.SMTP):
         """The first reply is the greeting, inside the constructor; STARTTLS changes the socket later."""
         if self.sock:
             self.deadline.watch(self.sock)
-            self.file = self.file or Lines(self.sock.makefile("rb"))
-        self.last_code, text = super().getreply()
-        if self.last_code == NO_CODE and isinstance(self.file, Lines):
-            text = self.file.last.strip()
-        return self.last_code, text
+        reply = super().getreply()
+        self.last_code = reply[0]
+        return reply
 
     @property
     def has_ended(self) -> bool:

@@ -82,16 +82,14 @@ def queries(client: Client, url: str) -> int:
     return len(captured)
 
 
-@pytest.mark.parametrize("model", OURS)
-def test_every_list_opens_with_as_many_queries_for_twenty_rows_as_for_one(
-    admin_client: Client, model: type[Model]
-) -> None:
+def test_every_list_opens_with_as_many_queries_for_twenty_rows_as_for_one(admin_client: Client) -> None:
     populate(1)
-    for_one = queries(admin_client, list_url(model))
+    for_one = {model: queries(admin_client, list_url(model)) for model in OURS}
 
     populate(19)
 
-    assert queries(admin_client, list_url(model)) == for_one <= MOST_QUERIES
+    assert {model: queries(admin_client, list_url(model)) for model in OURS} == for_one
+    assert max(for_one.values()) <= MOST_QUERIES
 
 
 @pytest.mark.parametrize("model", OURS)

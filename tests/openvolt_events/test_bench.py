@@ -251,6 +251,7 @@ def test_ctrl_c_leaves_no_process_and_no_file():
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=hear_interrupts,
             )
         try:
             wait_for(lambda: has_workers(bench.pid), 60, said.read_text)
@@ -266,13 +267,13 @@ def test_ctrl_c_leaves_no_process_and_no_file():
 
 
 def has_workers(pid: int) -> bool:
-    """They have forked: nobody is in the middle of starting them, where Python swallows an interrupt now and then."""
-    started = psutil.Process(pid).children(recursive=True)
-    return sum("qcluster" in words(one) for one in started) > 1
+    return any("qcluster" in " ".join(process.info["cmdline"] or []) for process in descendants(pid))
 
 
-def words(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.NoSuchProcess:
-        return []
+def descendants(pid: int) -> list[psutil.Process]:
+    return [one for one in psutil.process_iter(["cmdline", "ppid"]) if one.info["ppid"] == pid]
+
+
+def hear_interrupts() -> None:
+    """As from a terminal: what a shell has started in the background, these tests for example, is deaf to them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
