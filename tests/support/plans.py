@@ -1,6 +1,10 @@
 """How PostgreSQL would run what a test makes it run."""
 
+import re
+
 from django.db import connection
+
+EMPTY = re.escape("(cost=0.00..0.00")  # as PostgreSQL says of a partition without a page
 
 
 class Explain:
@@ -14,3 +18,6 @@ class Explain:
                 cursor.execute(f"EXPLAIN {sql}", params)
                 self.plan = "\n".join(line for (line,) in cursor.fetchall())
         return execute(sql, params, many, context)
+
+    def reads_all_of(self, table: str) -> bool:
+        return re.search(f"Seq Scan on {table}(?!.*{EMPTY})", self.plan) is not None
