@@ -42,8 +42,8 @@ LONGEST_BEFORE_THE_HOUR = 10  # of a test that would mind
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two more than there are processors, since many tests wait for something."""
-    return (os.cpu_count() or 1) + 2
+    """One more than there are processors, since many tests wait for something. Two more take longer."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(trylast=True)

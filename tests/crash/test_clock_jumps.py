@@ -198,7 +198,7 @@ def test_a_program_s_wall_clock_jumps_while_it_runs_and_its_monotonic_clock_does
     assert after - before == pytest.approx(HOUR.total_seconds(), abs=1)
 
 
-@pytest.mark.parametrize("hours", [1, -1])
+@pytest.mark.parametrize("hours", [pytest.param(1, marks=[pytest.mark.long]), -1])
 @pytest.mark.parametrize(
     "whose", [pytest.param(one, marks=[] if one == "machine" else [pytest.mark.long]) for one in WHOSE]
 )

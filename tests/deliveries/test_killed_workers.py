@@ -47,7 +47,9 @@ def test_what_is_published_goes_out_at_once_and_its_first_retry_five_seconds_lat
     assert [request.headers["openvolt-attempt"] for request in receiver.requests] == ["1", "2"]
 
 
-@pytest.mark.parametrize("tell", [Cluster.terminate, Cluster.terminate_group])
+@pytest.mark.parametrize(
+    "tell", [pytest.param(Cluster.terminate, marks=[pytest.mark.long]), Cluster.terminate_group]
+)
 def test_a_worker_told_to_stop_finishes_the_attempt_begins_no_other_and_leaves_no_process(tmp_path, tell):
     owner = factories.application()
     slow = Answer(204, after=timedelta(seconds=2))

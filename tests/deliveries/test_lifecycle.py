@@ -587,7 +587,7 @@ def wanted_now(delivery: Delivery) -> bool:
 
 
 def test_whatever_happens_no_delivery_is_lost_sent_after_success_or_left_in_between():
-    run_state_machine_as_test(Life, settings=settings(max_examples=25, stateful_step_count=25, deadline=None))
+    run_state_machine_as_test(Life, settings=settings(max_examples=15, stateful_step_count=25, deadline=None))
 
 
 def test_a_suppressed_recipient_who_unsubscribes_stays_suppressed():

@@ -824,7 +824,7 @@ ACTIONS = (
 
 
 @given(steps=st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 11)), min_size=5, max_size=40))
-@examples(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def test_whatever_happens_nothing_overtakes_and_everything_comes_to_its_end(steps):
     with transaction.atomic():
         world = World()

@@ -287,6 +287,7 @@ def test_a_cluster_starts_without_its_redis_delivers_takes_to_it_when_it_comes_a
     assert "Traceback" not in cluster.said
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_the_whole_service_on_a_redis_that_is_killed_and_flushed_under_load_delivers_everything(
     redis_program,

@@ -63,7 +63,7 @@ def stage(django_db_blocker):
             postgres.stop()
 
 
-LONG = set(running.MEASURES) - {"single", "emails"}
+LONG = set(running.MEASURES) - {"single"}
 
 
 @pytest.mark.parametrize(
