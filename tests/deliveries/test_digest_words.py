@@ -13,10 +13,10 @@ from deliveries.dispatch import drain
 from deliveries.lifecycle import choose
 from deliveries.models import Case, Delivery
 from deliveries.publishing import publish
-from deliveries.replaying import COMMITTED_AFTER, plan, start, step
 from subscriptions.models import Recipient, Subscription
 from tests.support import factories
 from tests.support.cases import LINK, html_of, person, text_of
+from tests.support.replays import replayed
 from tests.support.smtp import mail_server
 from tests.support.workers import Clock
 
@@ -58,19 +58,6 @@ def digest(clock: Clock) -> Any:
     clock.forward(DAY)
     [message] = drained(clock)
     return message
-
-
-def replayed(recipient: Recipient, clock: Clock) -> None:
-    """By a job, all that has happened."""
-    clock.forward(2 * COMMITTED_AFTER)
-    now = clock()
-    job = start(plan(recipient.subscription, since=now - 2 * DAY, until=now, only="all", now=now))
-    clock.forward(COMMITTED_AFTER)
-    for _ in range(8):
-        step(job.id, job.subscription_id, clock())
-        clock.forward(timedelta(seconds=0.2))
-    job.refresh_from_db()
-    assert job.status == "completed"
 
 
 def attached(message: Any) -> list[dict[str, Any]]:

@@ -8,12 +8,13 @@ import pytest
 
 from deliveries.dispatch import drain
 from deliveries.lifecycle import choose, pause, replay, resume, send_test
-from deliveries.models import Delivery, Replay
+from deliveries.models import Delivery
 from deliveries.publishing import Change, publish_many
 from deliveries.replaying import COMMITTED_AFTER, plan, start, step
 from deliveries.waiting import why_waiting
 from subscriptions.models import Recipient
 from tests.support import factories
+from tests.support.replays import replayed
 from tests.support.smtp import Mailbox, mail_server
 from tests.support.workers import Clock
 
@@ -53,20 +54,6 @@ def documents(message: Any) -> list[dict[str, Any]]:
     [part] = message.iter_attachments()
     found = json.loads(part.get_payload(decode=True))
     return found if isinstance(found, list) else [found]
-
-
-def replayed(ann: Recipient, clock: Clock) -> Replay:
-    """A job that has made all its deliveries, with the time between its steps that the task leaves."""
-    clock.forward(2 * COMMITTED_AFTER)
-    now = clock()
-    job = start(plan(ann.subscription, since=now - 2 * DAY, until=now, only="all", now=now))
-    clock.forward(COMMITTED_AFTER)
-    for _ in range(8):
-        step(job.id, job.subscription_id, clock())
-        clock.forward(SECOND / 5)
-    job.refresh_from_db()
-    assert (job.status, job.queued) == ("completed", MANY)
-    return job
 
 
 def test_what_has_gathered_is_one_email_when_somebody_wants_all_at_once_from_now_on(ann, clock):
@@ -153,6 +140,7 @@ def test_a_replay_job_comes_with_the_digest_of_who_has_digests(ann, clock):
 
     Recipient.objects.update(digest_hour=(clock().hour + 12) % 24)
     job = replayed(ann, clock)
+    assert job.queued == MANY
     assert sizes(told_at_once(clock)) == []
     waiting = job.deliveries.first()
     assert waiting
@@ -167,6 +155,7 @@ def test_a_replay_job_is_one_email_to_who_wants_all_at_once(ann, clock):
     assert sizes(told_at_once(clock)) == [1] * MANY
 
     job = replayed(ann, clock)
+    assert job.queued == MANY
     waiting = job.deliveries.first()
     assert waiting
     assert "gathers with what else the replay tells" in str(why_waiting(waiting, clock()))
@@ -200,7 +189,7 @@ def test_what_a_replay_job_has_gathered_follows_another_choice(ann, clock):
     clock.forward(DAY)
     told_at_once(clock)
     Recipient.objects.update(digest_hour=(clock().hour + 12) % 24)
-    replayed(ann, clock)
+    assert replayed(ann, clock).queued == MANY
 
     choose(ann, {"frequency": "at_once"}, clock())
 
